@@ -1,0 +1,1 @@
+"""Kernel-style experiment sweeps."""

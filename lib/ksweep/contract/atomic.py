@@ -1,0 +1,119 @@
+"""Files that appear whole or not at all, and lines that survive a torn tail."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Put `text` at `path`: write beside it, fsync, rename. A reader sees the old or the new file, never a part."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename or creation in directory `path` survive a power loss."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Strict JSON: a float that is not finite becomes null, since NaN is not JSON."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
+    """`write_text` of strict, indented JSON."""
+    write_text(path, to_json(value, indent=1) + "\n", sync=sync)
+
+
+class LineFile:
+    """An append-only text file of one JSON object a line. Opening it cuts off a torn last line.
+
+    A process killed in the middle of a write leaves a line without its newline; the next append would glue onto it and make
+    both unreadable, so it is removed first.
+    """
+
+    def __init__(self, path: Path, *, sync: bool) -> None:
+        self._sync = sync
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._cut_torn_tail()
+
+    def _cut_torn_tail(self) -> None:
+        size = os.fstat(self._fd).st_size
+        if size == 0 or os.pread(self._fd, 1, size - 1) == b"\n":
+            return
+        keep, step = size, 4096
+        while keep > 0:
+            start = max(0, keep - step)
+            newline = os.pread(self._fd, keep - start, start).rfind(b"\n")
+            if newline >= 0:
+                os.ftruncate(self._fd, start + newline + 1)
+                return
+            keep = start
+        os.ftruncate(self._fd, 0)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line in a single write; on disk when this returns if the file was opened with sync."""
+        os.write(self._fd, (to_json(record) + "\n").encode())
+        if self._sync:
+            os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Release the file; safe to call twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All whole records of a line file; a missing file has none. A last line that is torn is left out."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    records = []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # torn by a kill, or a stray print of a foreign program: never a record
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file, or None where there is no whole one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

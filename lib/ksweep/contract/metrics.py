@@ -1,0 +1,30 @@
+"""Metric lines: one JSON object a report, `{"step": 10, "epoch": 1, "val_acc": 0.93}`.
+
+One schema for all models; a trainer reports those that it has:
+  train_loss val_loss test_loss      mean loss an example (natural logarithm)
+  train_acc val_acc test_acc         share of right answers, 0 to 1
+  epoch_time_s train_time_s          seconds
+  lr                                 learning rate at the end of the epoch
+  best_epoch                         1-based epoch whose weights were selected on validation
+  final_sparsity                     share of zeros among the prunable weights, 0 to 1
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ksweep.contract.atomic import read_lines
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The reports of a run in order of `step`, over all its attempts.
+
+    An attempt that continues from a checkpoint repeats what came after it: a step that does not rise replaces all
+    from there on. Lines without a step (foreign programs) count as the next one.
+    """
+    history: list[dict[str, Any]] = []
+    for record in read_lines(path):
+        step = record.setdefault("step", history[-1]["step"] + 1 if history else 1)
+        while history and history[-1]["step"] >= step:
+            history.pop()
+        history.append(record)
+    return history

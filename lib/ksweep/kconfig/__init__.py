@@ -1,0 +1,6 @@
+"""The Kconfig layer, the only importer of kconfiglib.
+
+tree.py       load a tree, strictly            resolve.py   requested values -> complete configurations, or why not
+explain.py    which dependency failed          presets.py   defconfigs/, found by name
+functions.py  bounds of real-valued symbols    targets.py   the back ends of make menuconfig and its family
+"""
