@@ -1,0 +1,70 @@
+"""Why a symbol does not have the value that was asked for: which term of its dependencies failed."""
+
+from kconfiglib import AND, BOOL, OR, Choice, MenuNode, Symbol, expr_str, expr_value, split_expr
+
+Expr = Symbol | tuple  # type: ignore[type-arg]  # kconfiglib's own expression form
+
+
+def failing_terms(item: Symbol | Choice) -> list[Expr]:
+    """The top-level `&&` terms, over all places where the item has a prompt, that are n now.
+
+    With several prompts the place with the fewest failing terms is taken: it is the nearest to being met.
+    """
+    candidates = [_failing(node) for node in item.nodes if node.prompt]
+    return min(candidates, key=len, default=[])
+
+
+def _failing(node: MenuNode) -> list[Expr]:
+    return [term for term in split_expr(node.prompt[1], AND) if not expr_value(term)]
+
+
+def unmet(item: Symbol | Choice) -> str:
+    """In words: `needs OPTIMIZER_SELECT_SGD (OPTIMIZER_SELECT_ADAM is chosen)`."""
+    terms = failing_terms(item)
+    if not terms:
+        return "has no prompt: it is computed from other symbols"
+    return "needs " + " and ".join(map(_term, terms))
+
+
+def _term(term: Expr) -> str:
+    if not isinstance(term, Symbol):
+        values = {f"{symbol.name} is {_shown(symbol)}" for symbol in _symbols(term)}
+        return f"{expr_str(term)} ({', '.join(sorted(values))})"
+    if term.choice and term.choice.selection:
+        return f"{term.name} ({term.choice.selection.name} is chosen)"
+    selected_by = [symbol.name for symbol in _symbols(term.rev_dep)]
+    if selected_by and not any(node.prompt for node in term.nodes):
+        return f"{term.name}, which {' or '.join(selected_by)} selects"
+    return f"{term.name} (it is {_shown(term)})"
+
+
+def _symbols(expr: Expr) -> list[Symbol]:
+    if isinstance(expr, Symbol):
+        return [] if expr.is_constant else [expr]
+    if isinstance(expr, tuple):
+        return [symbol for part in expr[1:] for symbol in _symbols(part)]
+    return []
+
+
+def _shown(symbol: Symbol) -> str:
+    return symbol.str_value if symbol.orig_type == BOOL or symbol.str_value else '""'
+
+
+def not_taken(symbol: Symbol, wanted: str) -> str:
+    """Why a visible symbol has another value than `wanted`."""
+    if symbol.orig_type == BOOL:
+        if wanted == "n" and expr_value(symbol.rev_dep):
+            return f"is selected by {expr_str(_true_part(symbol.rev_dep))}"
+        return unmet(symbol) if not symbol.visibility else f"is {symbol.str_value}"
+    for low, high, condition in symbol.ranges:
+        if expr_value(condition):
+            scope = "" if condition is symbol.kconfig.y else f" while {expr_str(condition)}"
+            return f"allowed: {low.str_value} to {high.str_value}{scope}"
+    return f"is {symbol.str_value}"
+
+
+def _true_part(expr: Expr) -> Expr:
+    for part in split_expr(expr, OR):
+        if expr_value(part):
+            return part
+    return expr

@@ -1,0 +1,471 @@
+"""Requested values -> complete configurations, or the reason why not.
+
+Kconfig decides what may be combined. Every requested value is compared with the resolved one, for every symbol and every
+point: kconfiglib itself drops an unmet dependency, an unknown symbol or a value out of range without a word.
+
+  cartesian   all combinations of the axes
+  legal       those whose requested values survive Kconfig and every `require`
+  distinct    the legal ones that differ: under Adam a momentum is inactive, and points that differ only in it are one
+
+A symbol that is inactive at some points is conditional there; one that is inactive at all points is an error.
+"""
+
+import difflib
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import kconfiglib
+from kconfiglib import BOOL, HEX, INT, Choice, Kconfig, Symbol
+
+from ksweep.contract.errors import RequestError
+from ksweep.kconfig.explain import failing_terms, not_taken, unmet
+from ksweep.kconfig.functions import declared_bounds
+from ksweep.kconfig.tree import STEERING_PREFIX
+from ksweep.space.grid import cells
+from ksweep.space.rangefile import Assignment, RangeFile, read_range_file
+from ksweep.space.require import Requirement
+from ksweep.space.values import ValueProblem
+
+MAX_PROBLEMS_OF_A_KIND = 5
+_INT = re.compile(r"-?\d+")
+_HEX = re.compile(r"0[xX][0-9a-fA-F]+")
+_ID_LINE = re.compile(r"^CONFIG_(\w+)=(.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis of a space: its symbols (several when paired) and value tuples in file order."""
+
+    symbols: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One legal configuration: content id, active swept values, position in the grid, complete .config text."""
+
+    id: str
+    values: dict[str, str]
+    index: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """A combination that is no point of its own: its requested values, and why."""
+
+    values: dict[str, str]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """What a range file comes to. `illegal` and `identical` hold each dropped combination with its reason."""
+
+    axes: tuple[Axis, ...]
+    points: list[Point]
+    illegal: list[Dropped]
+    identical: list[Dropped]
+    notes: list[str]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """cartesian, legal, distinct."""
+        legal = len(self.points) + len(self.identical)
+        return {"cartesian": legal + len(self.illegal), "legal": legal, "distinct": len(self.points)}
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """One symbol that is to have a value; `name` and `text` as the file says it (CONFIG_OPTIMIZER=sgd), else as Kconfig does."""
+
+    name: str
+    text: str
+    symbol: Symbol
+    value: str
+    where: str
+
+    def state(self) -> str:
+        """ok, inactive (there is nothing to set here) or illegal (it can be set, but not to this)."""
+        symbol = self.symbol
+        if symbol.choice and self.value == "y":
+            if symbol.tri_value == 2:
+                return "ok"
+            return "illegal" if symbol.choice.visibility else "inactive"
+        if not symbol.visibility:
+            return "inactive"
+        return "ok" if symbol.str_value == self.value else "illegal"
+
+
+class Resolver:
+    """Resolves against one Kconfig tree. Holds the tree's user values while it works: one use at a time."""
+
+    def __init__(self, kconf: Kconfig) -> None:
+        self.kconf = kconf
+        self.bounds = declared_bounds(kconf)
+        self.selectors = {sym.name: choices for sym in kconf.unique_defined_syms if (choices := _selector(sym))}
+        self._canonical: dict[str, str] = {}
+
+    # -- the whole way ------------------------------------------------------------------------------------------
+
+    def expand(self, file: RangeFile, overrides: Mapping[str, tuple[str, str]] | None = None) -> Expansion:
+        """All points of a grid. `overrides` maps a symbol to (value, where it comes from) and replaces its line.
+
+        RequestError with every problem that was found; a request of which no point is left is one.
+        """
+        assignments = _override(file.assignments, overrides or {})
+        self._check(assignments, file)
+        assignments = self._without_overridden_choices(assignments)
+        fixed = [wish for a in assignments if not a.is_axis for wish in self._wishes(a, a.values[0])]
+        axes = [a for a in assignments if a.is_axis]
+        axes += self._repeats(fixed, axes)
+        notes = self._imply_choices(fixed, [wish for a in axes for wish in self._wishes(a, a.values[0])])
+        return self._walk(file, fixed, axes, notes)
+
+    def load(self, path: Path) -> list[str]:
+        """Set the tree to a plain configuration file; returns what did not survive, as `file:line: symbol: ...`."""
+        try:
+            file = read_range_file(path, _no_include)
+        except RequestError as error:
+            return list(error.problems)
+        problems = [
+            f"{a.where}: CONFIG_{', CONFIG_'.join(a.symbols)}: found {_listed(a)}, allowed: one value in a configuration; "
+            "ranges go into a range file (make sweep RANGE_CONFIG=...)"
+            for a in file.assignments
+            if a.is_axis
+        ]
+        plain = tuple(a for a in file.assignments if not a.is_axis)
+        problems += self._static_problems(plain)
+        wishes = [wish for a in plain for wish in self._wishes(a, a.values[0], known_only=True)]
+        self._set_base(wishes)
+        return problems + [self._lost(wish) for wish in wishes if wish.state() != "ok" and not _is_absent(wish)] + self._computed(plain)
+
+    def point_id(self, text: str) -> str:
+        """Content id of a complete configuration: equal numbers are equal (0.10 and 1e-1), steering symbols do not count."""
+        digest = hashlib.sha256()
+        for match in _ID_LINE.finditer(text):
+            name, value = match.groups()
+            if name.startswith(STEERING_PREFIX):
+                continue
+            if name in self.bounds:
+                value = self._canonical.get(value) or self._canonical.setdefault(value, str(Decimal(value.strip('"')).normalize()))
+            digest.update(f"{name}={value}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def text(self) -> str:
+        """The complete .config of the values that are set, byte for byte as kconfiglib writes it."""
+        text: str = self.kconf._config_contents(None)  # write_config() without the file
+        return text
+
+    # -- before anything is set: what is wrong with the request whatever the point ---------------------------------
+
+    def _check(self, assignments: tuple[Assignment, ...], file: RangeFile) -> None:
+        problems = self._static_problems(assignments)
+        for a in assignments:
+            shown = ", ".join("CONFIG_" + name for name in a.symbols)
+            if a.is_axis and any(name.startswith(STEERING_PREFIX) for name in a.symbols):
+                problems.append(f"{a.where}: {shown}: found {_listed(a)}, allowed: one value; it steers the sweep and cannot be swept")
+            elif a.sampled:
+                n = f"log({a.sampled.low}, {a.sampled.high}, n)" if a.sampled.form.startswith("log") else "start:step:end"
+                problems.append(
+                    f"{a.where}: {shown}: found {a.sampled}, which has no list of values for a grid; "
+                    f"write {n}, or choose a strategy that samples (CONFIG_SWEEP_STRATEGY)"
+                )
+        for requirement in file.requirements:
+            unknown = sorted(name for name in requirement.names if not self._is_known(name))
+            problems += [f"{requirement.where}: require: {self._unknown(name)}" for name in unknown]
+        if problems:
+            raise RequestError(*problems)
+
+    def _static_problems(self, assignments: Iterable[Assignment]) -> list[str]:
+        problems = []
+        chosen: dict[Choice, tuple[Assignment, Symbol]] = {}
+        for a in assignments:
+            for column, name in enumerate(a.symbols):
+                if not self._is_known(name):
+                    problems.append(f"{a.where}: {self._unknown(name)}")
+                    continue
+                values = dict.fromkeys(row[column] for row in a.values)
+                found = [problem for value in values if (problem := self._value_problem(name, value))]
+                problems += [f"{a.where}: CONFIG_{name}: {problem}" for problem in found[:MAX_PROBLEMS_OF_A_KIND]]
+                if len(found) > MAX_PROBLEMS_OF_A_KIND:
+                    problems.append(f"{a.where}: CONFIG_{name}: and {len(found) - MAX_PROBLEMS_OF_A_KIND} more values like these")
+                if found:
+                    continue
+                for wish in self._wishes(a, a.values[0], known_only=True) if a.values else []:
+                    if not wish.symbol.choice or wish.value != "y" or wish.name != name:
+                        continue
+                    first, member = chosen.setdefault(wish.symbol.choice, (a, wish.symbol))
+                    clash = first is not a and first.depth == a.depth and (member is not wish.symbol or a.is_axis or first.is_axis)
+                    if clash:
+                        problems.append(
+                            f"{a.where}: CONFIG_{name}: a second member of one choice; CONFIG_{first.symbols[0]} is at {first.where}; "
+                            "keep one, or sweep over the members"
+                        )
+        return problems
+
+    def _is_known(self, name: str) -> bool:
+        return name in self.kconf.syms and bool(self.kconf.syms[name].nodes)
+
+    def _unknown(self, name: str) -> str:
+        known = [sym.name for sym in self.kconf.unique_defined_syms]
+        near = difflib.get_close_matches(name, known, n=3)
+        near += [other for other in known if name in other and other not in near][:2]
+        return f"CONFIG_{name}: no such symbol in the Kconfig tree" + (f"; near it: {', '.join(near)}" if near else "; see make menuconfig")
+
+    def _value_problem(self, name: str, value: str) -> str | None:
+        symbol = self.kconf.syms[name]
+        if name in self.selectors:
+            words = self.selectors[name]
+            return None if value in words else f'found "{value}", allowed: {" | ".join(words)}'
+        if symbol.orig_type == BOOL:
+            return None if value in ("y", "n") else f'found "{value}", allowed: y | n'
+        if symbol.orig_type in (INT, HEX):
+            pattern, kind = (_INT, "a whole number") if symbol.orig_type == INT else (_HEX, "a hexadecimal number, 0x...")
+            base = 10 if symbol.orig_type == INT else 16
+            limits = [(r[0].str_value, r[1].str_value) for r in symbol.ranges if r[2] is self.kconf.y]
+            among = f", {limits[0][0]} to {limits[0][1]}" if limits else ""
+            if not pattern.fullmatch(value):
+                return f'found "{value}", allowed: {kind}{among}'
+            if limits and not int(limits[0][0], base) <= int(value, base) <= int(limits[0][1], base):
+                return f"found {value}, allowed: {limits[0][0]} to {limits[0][1]}"
+            return None
+        if name in self.bounds:
+            return self.bounds[name].problem(value)
+        return "a line break cannot stand in a value" if "\n" in value else None
+
+    # -- wishes -----------------------------------------------------------------------------------------------------
+
+    def _wishes(self, a: Assignment, row: tuple[str, ...], *, known_only: bool = False) -> list[_Wish]:
+        wishes = []
+        for name, text in zip(a.symbols, row, strict=True):
+            if known_only and (not self._is_known(name) or self._value_problem(name, text)):
+                continue
+            if name in self.selectors:
+                wishes.append(_Wish(name, text, self.selectors[name][text], "y", a.where))
+            elif any(node.prompt for node in self.kconf.syms[name].nodes):
+                wishes.append(_Wish(name, text, self.kconf.syms[name], text, a.where))
+        return wishes
+
+    def _without_overridden_choices(self, assignments: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
+        """A file that chooses a member of a choice overrides another member chosen by what it includes."""
+        depth: dict[Choice, int] = {}
+        choices: list[tuple[Assignment, Choice | None]] = []
+        for a in assignments:
+            members = [wish.symbol.choice for wish in self._wishes(a, a.values[0]) if wish.symbol.choice and wish.value == "y"]
+            choices.append((a, members[0] if members else None))
+            for choice in members:
+                depth[choice] = min(depth.get(choice, a.depth), a.depth)
+        return tuple(a for a, choice in choices if choice is None or a.depth == depth[choice])
+
+    def _repeats(self, fixed: list[_Wish], axes: list[Assignment]) -> list[Assignment]:
+        """SWEEP_REPEATS as an axis over SEED."""
+        self._set_base(fixed)
+        repeats = self.kconf.syms.get("SWEEP_REPEATS")
+        if repeats is None or int(repeats.str_value) <= 1:
+            return []
+        if any("SEED" in a.symbols for a in axes):
+            raise RequestError("CONFIG_SWEEP_REPEATS: found together with an axis over CONFIG_SEED; keep one of them")
+        first = int(self.kconf.syms["SEED"].str_value)
+        values = tuple((str(first + i),) for i in range(int(repeats.str_value)))
+        fixed[:] = [wish for wish in fixed if wish.name != "SEED"]
+        return [Assignment(symbols=("SEED",), values=values, where="CONFIG_SWEEP_REPEATS")]
+
+    def _imply_choices(self, fixed: list[_Wish], first: list[_Wish]) -> list[str]:
+        """A choice that the file leaves open follows from a swept symbol that needs one member of it; a note says so.
+
+        Sweeping a symbol says that it is to be active; AdamWPrune's guide sweeps ADAMWPRUNE_BETA1 and leaves the optimizer
+        open. A fixed symbol says less: a preset may set the momentum for whenever SGD is chosen.
+        """
+        settled = {wish.symbol.choice for wish in fixed + first if wish.symbol.choice}
+        notes: list[str] = []
+        while member_and_wish := self._implied(fixed, first, settled):
+            member, wish = member_and_wish
+            settled.add(member.choice)
+            fixed.append(_Wish(member.name, "y", member, "y", wish.where))
+            notes.append(f"{wish.where}: CONFIG_{wish.name} needs CONFIG_{member.name}=y, and the file leaves that choice open: taken")
+        return notes
+
+    def _implied(self, fixed: list[_Wish], first: list[_Wish], settled: set[Choice]) -> tuple[Symbol, _Wish] | None:
+        self._set_base(fixed + first)
+        for wish in first:
+            if wish.state() != "inactive":
+                continue
+            for term in failing_terms(wish.symbol.choice or wish.symbol):
+                if isinstance(term, Symbol) and term.choice and term.choice not in settled and term.visibility:
+                    return term, wish
+        return None
+
+    # -- points ------------------------------------------------------------------------------------------------------
+
+    def _set_base(self, wishes: Iterable[_Wish]) -> None:
+        self.kconf.unset_values()
+        for wish in wishes:
+            wish.symbol.set_value(wish.value)
+
+    def _walk(self, file: RangeFile, fixed: list[_Wish], axes: list[Assignment], notes: list[str]) -> Expansion:
+        self._set_base(fixed)
+        columns = [[self._wishes(a, row) for row in a.values] for a in axes]
+        inactive_at: Counter[_Wish | str] = Counter()
+        inactive_why: dict[_Wish | str, str] = {}
+        points: dict[str, Point] = {}
+        illegal: list[Dropped] = []
+        identical: list[Dropped] = []
+        total = 0
+        before: tuple[int, ...] = (-1,) * len(axes)
+        for index in cells([len(a.values) for a in axes]):
+            total += 1
+            for axis, (old, new) in enumerate(zip(before, index, strict=True)):
+                if old != new:
+                    for wish in columns[axis][new]:
+                        wish.symbol.set_value(wish.value)
+            before = index
+            swept = [wish for axis, i in enumerate(index) for wish in columns[axis][i]]
+            values, inactive, reason = self._judge(fixed, swept, file)
+            for wish in inactive:
+                key = wish.name if wish in swept else wish
+                inactive_at[key] += 1
+                inactive_why.setdefault(key, self._lost(wish))
+            if reason:
+                illegal.append(Dropped(values={wish.name: wish.text for wish in swept}, reason=reason))
+                continue
+            text = self.text()
+            id = self.point_id(text)
+            if id in points:
+                why = "; ".join(f"{wish.name} {unmet(wish.symbol.choice or wish.symbol)}" for wish in inactive if wish in swept)
+                requested = {wish.name: wish.text for wish in swept}
+                identical.append(Dropped(values=requested, reason=f"same as {_shown(points[id].values)}" + (f": {why}" if why else "")))
+            else:
+                points[id] = Point(id=id, values=values, index=index, text=text)
+        never = [why for key, why in inactive_why.items() if inactive_at[key] == total]
+        if never:
+            raise RequestError(*never)
+        if not points:
+            raise RequestError(*_no_point_left(file, illegal))
+        return Expansion(
+            axes=tuple(Axis(symbols=a.symbols, values=a.values, where=a.where) for a in axes),
+            points=list(points.values()),
+            illegal=illegal,
+            identical=identical,
+            notes=notes,
+        )
+
+    def _judge(self, fixed: list[_Wish], swept: list[_Wish], file: RangeFile) -> tuple[dict[str, str], list[_Wish], str]:
+        """Active swept values, inactive wishes, and the reason why the point is illegal (empty when it is legal)."""
+        values: dict[str, str] = {}
+        inactive: list[_Wish] = []
+        reasons: list[str] = []
+        for wish in fixed:
+            state = wish.state()
+            if state == "illegal":
+                reasons.append(self._lost(wish))
+            elif state == "inactive" and not _is_absent(wish):
+                inactive.append(wish)
+        for wish in swept:
+            state = wish.state()
+            if state == "ok":
+                values[wish.name] = wish.text
+            elif state == "inactive":
+                inactive.append(wish)
+            else:
+                reasons.append(self._lost(wish))
+        if not reasons:
+            reasons += [f"{r.where}: require {r.text}" for r in file.requirements if not self._holds(r)]
+        return values, inactive, "; ".join(reasons)
+
+    def _holds(self, requirement: Requirement) -> bool:
+        values = {name: self._active_value(name) for name in requirement.names}
+        try:
+            return requirement.holds(values)
+        except ValueProblem as problem:
+            raise RequestError(str(problem)) from None
+
+    def _active_value(self, name: str) -> str | None:
+        symbol = self.kconf.syms[name]
+        has_prompt = any(node.prompt for node in symbol.nodes)
+        if has_prompt and not symbol.visibility and not (symbol.choice and symbol.choice.visibility):
+            return None
+        value: str = symbol.str_value
+        return value if has_prompt or value else None
+
+    def _lost(self, wish: _Wish) -> str:
+        symbol = wish.symbol
+        if symbol.choice and wish.value == "y":
+            why = unmet(symbol if symbol.choice.visibility and failing_terms(symbol) else symbol.choice)
+        else:
+            why = not_taken(symbol, wish.value) if symbol.visibility else unmet(symbol)
+        return f"{wish.where}: CONFIG_{wish.name}={wish.text}: {why}"
+
+    def _computed(self, assignments: Iterable[Assignment]) -> list[str]:
+        """Problems of promptless symbols in a plain file: they may stand there, with the value that they have."""
+        problems = []
+        for a in assignments:
+            for name, text in zip(a.symbols, a.values[0], strict=True):
+                if not self._is_known(name) or name in self.selectors:
+                    continue
+                symbol = self.kconf.syms[name]
+                if not any(node.prompt for node in symbol.nodes) and symbol.str_value != text:
+                    problems.append(f'{a.where}: CONFIG_{name}: found "{text}", but it is computed and is "{symbol.str_value}"; remove the line')
+        return problems
+
+
+def load_config(kconf: Kconfig, path: Path) -> list[str]:
+    """Set `kconf` to the plain configuration at `path`; returns what did not survive (empty: all of it did)."""
+    return Resolver(kconf).load(path)
+
+
+def _selector(symbol: Symbol) -> dict[str, Symbol]:
+    """Word -> choice member, of a promptless string whose defaults each name one (`default "sgd" if OPTIMIZER_SELECT_SGD`).
+
+    Assigning such a string chooses the member: CONFIG_OPTIMIZER=sgd|adamw.
+    """
+    if symbol.orig_type != kconfiglib.STRING or any(node.prompt for node in symbol.nodes):
+        return {}
+    words = {}
+    for value, condition in symbol.defaults:
+        # A dependency of the string's own entry is and-ed to the condition of each default.
+        members = [term for term in kconfiglib.split_expr(condition, kconfiglib.AND) if isinstance(term, Symbol) and term.choice]
+        if not members or not isinstance(value, Symbol):
+            return {}
+        words[value.str_value] = members[0]
+    return words
+
+
+def _override(assignments: tuple[Assignment, ...], overrides: Mapping[str, tuple[str, str]]) -> tuple[Assignment, ...]:
+    kept = []
+    for a in assignments:
+        paired = [name for name in a.symbols if name in overrides]
+        if paired and len(a.symbols) > 1:
+            raise RequestError(f"{a.where}: CONFIG_{paired[0]} is paired with other symbols here and cannot be set by {overrides[paired[0]][1]}")
+        if not paired:
+            kept.append(a)
+    return (*kept, *(Assignment(symbols=(name,), values=((value,),), where=where) for name, (value, where) in overrides.items()))
+
+
+def _is_absent(wish: _Wish) -> bool:
+    """`n` asked for a bool that is not there: nothing is lost."""
+    return bool(wish.value == "n" and wish.symbol.orig_type == BOOL and wish.symbol.str_value == "n")
+
+
+def _listed(a: Assignment) -> str:
+    return str(a.sampled) if a.sampled else "|".join(",".join(row) for row in a.values[:6]) + ("|..." if len(a.values) > 6 else "")
+
+
+def _shown(values: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _no_point_left(file: RangeFile, illegal: list[Dropped]) -> list[str]:
+    reasons = Counter(dropped.reason for dropped in illegal)
+    listed = [f"{reason}   ({count} points)" for reason, count in reasons.most_common(MAX_PROBLEMS_OF_A_KIND)]
+    return [f"{file.path or file.name}: no point is left of {len(illegal)}:", *listed]
+
+
+def _no_include(preset: str) -> Path:
+    raise RequestError("a configuration file cannot include another; merge them with make mergeconfig")

@@ -1,0 +1,64 @@
+"""The points of a grid, and the order in which they are best started."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+
+def cells(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Every index tuple of a grid with axes of these sizes, in file order: the last axis varies fastest."""
+    if not sizes:
+        yield ()
+        return
+    for first in range(sizes[0]):
+        for rest in cells(sizes[1:]):
+            yield (first, *rest)
+
+
+def space_filling_order(points: Sequence[tuple[int, ...]], seed: int) -> list[int]:
+    """Positions of `points` (index tuples, distinct) in an order whose every beginning covers the grid evenly.
+
+    Halton's sequence with random digit permutations (Owen 2017), each draw giving the grid's cell that it falls
+    into: a sweep that is stopped early is still a sample, where the first third of a nested loop is a corner. Cells that
+    the sequence has not met after a few rounds follow in random order.
+    """
+    rng = random.Random(seed)
+    sizes = [max(index) + 1 for index in zip(*points, strict=True)]
+    where = {point: i for i, point in enumerate(points)}
+    halton = [_Radix(base, rng) for base in _first_primes(len(sizes))]
+    order: list[int] = []
+    for i in range(4 * len(points)):
+        cell = tuple(int(axis.fraction(i) * size) for axis, size in zip(halton, sizes, strict=True))
+        if (found := where.pop(cell, None)) is not None:
+            order.append(found)
+    rest = list(where.values())
+    rng.shuffle(rest)
+    return order + rest
+
+
+class _Radix:
+    """The radical inverse in one base, its digits permuted at random, level by level."""
+
+    def __init__(self, base: int, rng: random.Random) -> None:
+        self._base = base
+        self._permutations = [rng.sample(range(base), base) for _ in range(24)]
+
+    def fraction(self, i: int) -> float:
+        """In [0, 1), the i-th number of the sequence."""
+        value, scale = 0.0, 1.0
+        for permutation in self._permutations:
+            scale /= self._base
+            i, digit = divmod(i, self._base)
+            value += permutation[digit] * scale
+            if scale < 1e-9:
+                break
+        return value
+
+
+def _first_primes(count: int) -> list[int]:
+    primes: list[int] = []
+    number = 2
+    while len(primes) < count:
+        if all(number % prime for prime in primes):
+            primes.append(number)
+        number += 1
+    return primes

@@ -1,0 +1,160 @@
+"""A range file -> its assignments and requirements. A plain defconfig is a range file with one point.
+
+Parsed before kconfiglib sees a line: kconfiglib loads `CONFIG_X=y|n` as y without a word.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ksweep.contract.errors import RequestError
+from ksweep.space.require import Requirement, parse_requirement
+from ksweep.space.values import Sampled, ValueProblem, parse_tuples, parse_values
+
+_UNSET = re.compile(r"#\s*CONFIG_(\w+) is not set\s*")
+_ASSIGN = re.compile(r"(CONFIG_\w+(?:\s*,\s*CONFIG_\w+)*)\s*=(.*)")
+_DIRECTIVE = re.compile(r"(include|require)\s+(.*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One line `CONFIG_X=...`: its symbols (several when paired) and value tuples; more than one tuple makes it an axis.
+
+    `sampled` is the distribution of an axis without a list of values (then `values` is empty). `depth` counts includes:
+    a line overrides what a file included by its own sets.
+    """
+
+    symbols: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    where: str
+    depth: int = 0
+    sampled: Sampled | None = None
+
+    @property
+    def is_axis(self) -> bool:
+        """True when points differ in it."""
+        return len(self.values) > 1 or self.sampled is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeFile:
+    """A parsed range file, includes resolved, in file order."""
+
+    name: str
+    path: Path | None
+    text: str
+    assignments: tuple[Assignment, ...]
+    requirements: tuple[Requirement, ...]
+
+
+def read_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile:
+    """Parse the file at `path`; `find_preset` turns the word after `include` into a path.
+
+    RequestError with every problem of the file and of those that it includes.
+    """
+    parser = _Parser(find_preset)
+    text = parser.read(path, str(path), depth=0, stack=())
+    if parser.problems:
+        raise RequestError(*parser.problems)
+    return RangeFile(
+        name=path.name,
+        path=path,
+        text=text,
+        assignments=tuple(parser.assignments.values()),
+        requirements=tuple(parser.requirements),
+    )
+
+
+class _Parser:
+    def __init__(self, find_preset: Callable[[str], Path]) -> None:
+        self._find_preset = find_preset
+        self.problems: list[str] = []
+        self.requirements: list[Requirement] = []
+        self.assignments: dict[tuple[str, ...], Assignment] = {}
+
+    def read(self, path: Path, shown: str, depth: int, stack: tuple[Path, ...]) -> str:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RequestError(f"{shown}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise RequestError(f"{shown}: not a text file (it is not UTF-8)") from None
+        stack = (*stack, path.resolve())
+        for number, raw in enumerate(text.splitlines(), 1):
+            where = f"{shown}:{number}"
+            try:
+                self._line(raw.strip(), where, depth, stack)
+            except ValueProblem as problem:
+                self.problems.append(f"{where}: {problem}")
+        return text
+
+    def _line(self, line: str, where: str, depth: int, stack: tuple[Path, ...]) -> None:
+        if match := _UNSET.fullmatch(line):
+            self._add(Assignment(symbols=(match[1],), values=(("n",),), where=where, depth=depth))
+            return
+        line = _without_comment(line)
+        if not line:
+            return
+        if match := _DIRECTIVE.fullmatch(line):
+            if match[1] == "include":
+                self._include(match[2], where, depth, stack)
+            else:
+                self.requirements.append(parse_requirement(match[2], where))
+        elif match := _ASSIGN.fullmatch(line):
+            symbols = tuple(name.strip().removeprefix("CONFIG_") for name in match[1].split(","))
+            self._assign(symbols, match[2].strip(), where, depth)
+        else:
+            raise ValueProblem(f'found "{line}", allowed: CONFIG_<SYMBOL>=<values>, include <preset>, require <expression>, # comment')
+
+    def _assign(self, symbols: tuple[str, ...], text: str, where: str, depth: int) -> None:
+        try:
+            if len(symbols) > 1:
+                self._add(Assignment(symbols=symbols, values=tuple(parse_tuples(text, len(symbols))), where=where, depth=depth))
+                return
+            values = parse_values(text)
+        except ValueProblem as problem:
+            raise ValueProblem(f"CONFIG_{', CONFIG_'.join(symbols)}: {problem}") from None
+        if isinstance(values, Sampled):
+            self._add(Assignment(symbols=symbols, values=(), where=where, depth=depth, sampled=values))
+        else:
+            self._add(Assignment(symbols=symbols, values=tuple((value,) for value in values), where=where, depth=depth))
+
+    def _add(self, new: Assignment) -> None:
+        for symbol in new.symbols:
+            if new.symbols.count(symbol) > 1:
+                raise ValueProblem(f"CONFIG_{symbol}: stands twice on this line")
+            old = next((old for old in self.assignments.values() if symbol in old.symbols), None)
+            if old is None:
+                continue
+            if old.depth <= new.depth:
+                raise ValueProblem(f"CONFIG_{symbol}: is set twice, first at {old.where}; keep one line")
+            if old.symbols != new.symbols:
+                raise ValueProblem(f"CONFIG_{symbol}: {old.where} pairs it with other symbols; set all of them here or none")
+        # An override keeps the place of the line it replaces, so that numbering does not depend on it.
+        self.assignments[new.symbols] = new
+
+    def _include(self, preset: str, where: str, depth: int, stack: tuple[Path, ...]) -> None:
+        try:
+            path = self._find_preset(preset)
+            if path.resolve() in stack:
+                raise ValueProblem(f"include {preset}: the files include each other in a circle; remove one include")
+            self.read(path, str(path), depth + 1, stack)
+        except RequestError as error:
+            raise ValueProblem(f"include {preset}: {error}") from None
+
+
+def _without_comment(line: str) -> str:
+    """The line up to a # that stands outside of quotes, at the start or after a blank."""
+    quoted = False
+    i = 0
+    while i < len(line):
+        char = line[i]
+        if char == "\\" and quoted:
+            i += 1
+        elif char == '"':
+            quoted = not quoted
+        elif char == "#" and not quoted and (i == 0 or line[i - 1].isspace()):
+            return line[:i].rstrip()
+        i += 1
+    return line
