@@ -15,7 +15,7 @@ def cells(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 
 def space_filling_order(points: Sequence[tuple[int, ...]], seed: int) -> list[int]:
-    """Positions of `points` (index tuples, distinct) in an order whose every beginning covers the grid evenly.
+    """Positions of `points` (index tuples of one length) in an order whose every beginning covers the grid evenly.
 
     Halton's sequence with random digit permutations (Owen 2017), each draw giving the grid's cell that it falls
     into: a sweep that is stopped early is still a sample, where the first third of a nested loop is a corner. Cells that
@@ -23,14 +23,15 @@ def space_filling_order(points: Sequence[tuple[int, ...]], seed: int) -> list[in
     """
     rng = random.Random(seed)
     sizes = [max(index) + 1 for index in zip(*points, strict=True)]
-    where = {point: i for i, point in enumerate(points)}
+    where: dict[tuple[int, ...], list[int]] = {}
+    for position, point in enumerate(points):
+        where.setdefault(point, []).append(position)
     halton = [_Radix(base, rng) for base in _first_primes(len(sizes))]
     order: list[int] = []
     for i in range(4 * len(points)):
         cell = tuple(int(axis.fraction(i) * size) for axis, size in zip(halton, sizes, strict=True))
-        if (found := where.pop(cell, None)) is not None:
-            order.append(found)
-    rest = list(where.values())
+        order += where.pop(cell, [])
+    rest = [position for positions in where.values() for position in positions]
     rng.shuffle(rest)
     return order + rest
 

@@ -1,0 +1,135 @@
+"""Plan -> sweep directory -> runs -> ranking: the part that sweep, run, continue and rerun-failed have in common."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ksweep.analysis.text import ranking_text
+from ksweep.cli.tree import Tree, say, warn
+from ksweep.contract.errors import RequestError
+from ksweep.contract.outcome import Result
+from ksweep.contract.paths import SweepDir
+from ksweep.contract.sweepfile import SweepRecord
+from ksweep.sweep.configs import ConfigSet
+from ksweep.sweep.progress import duration_text, make_progress
+from ksweep.sweep.store import SweepLock, check_results_root, find_continuable, new_sweep_dir, results_of, save_plan
+from ksweep.sweep.sweep import config_values, run_sweep, slots_for
+
+STEERING = ("SWEEP_OBJECTIVE", "SWEEP_DIRECTION", "SWEEP_STRATEGY")
+
+
+def check_size(num_runs: int, limit: int, *, is_confirmed: bool) -> None:
+    """RequestError for a plan of more runs than `limit`, unless confirmed."""
+    if num_runs > limit and not is_confirmed:
+        raise RequestError(
+            f"the plan has {num_runs:,} runs, allowed without confirmation: {limit:,} (CONFIG_SWEEP_MAX_RUNS); "
+            "confirm with YES=1, or make the range file smaller"
+        )
+
+
+def run_plan(
+    tree: Tree,
+    plan: ConfigSet,
+    results: Path,
+    *,
+    is_fresh: bool,
+    is_confirmed: bool,
+    is_dry: bool = False,
+    jobs: int | None = None,
+    continue_dir: Path | None = None,
+) -> int:
+    """Run a plan: continue the sweep that it belongs to, or start one. Returns the exit code."""
+    values = config_values(plan.configs[0].text)
+    _check_steering(plan)
+    dir, before = _directory(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)
+    done = {id for id in (results_of(dir, before) if dir and before else {}) if id in {config.id for config in plan.configs}}
+    num_todo = len(plan.configs) - len(done)
+    check_size(num_todo, int(values.get("SWEEP_MAX_RUNS", num_todo)), is_confirmed=is_confirmed)
+    if is_dry:
+        return _dry_run(plan, dir, done, len(slots_for(values, jobs)))
+    if dir and before and not num_todo and before.active_points and {p.id for p in before.active_points} == {c.id for c in plan.configs}:
+        return report(dir, before, list(results_of(dir, before).values()), is_new=False)
+    check_results_root(results, num_todo)
+    dir = dir or new_sweep_dir(results)
+    lock = SweepLock(dir)
+    try:
+        before = SweepRecord.load(dir) if dir.sweep.exists() else None
+        record = save_plan(dir, plan, before, values, tree.git, tree.kconfig_hash)
+        say(f"{dir.path}: {num_todo} to run, {len(done)} done, {len(slots_for(values, jobs))} at a time")
+        return _run_and_report(tree, dir, record, lock, jobs=jobs)
+    finally:
+        lock.release()
+
+
+def continue_sweep(tree: Tree, dir: SweepDir, *, jobs: int | None = None, is_wanted: Callable[[Result], bool] = lambda result: False) -> int:
+    """Run what has no final result in a sweep, and what `is_wanted` again; rank it. Returns the exit code."""
+    record = SweepRecord.load(dir)
+    check_results_root(dir.path.parent, len(record.active_points))
+    lock = SweepLock(dir)
+    try:
+        found = results_of(dir, record)
+        again = sum(is_wanted(result) for result in found.values())
+        todo = len(record.active_points) - len(found) + again
+        if not todo:
+            say(f"{dir.path}: nothing to run")
+            return report(dir, record, list(found.values()), is_new=False)
+        say(f"{dir.path}: {todo} to run, {len(found) - again} done")
+        return _run_and_report(tree, dir, record, lock, jobs=jobs, is_wanted=is_wanted)
+    finally:
+        lock.release()
+
+
+def _run_and_report(
+    tree: Tree, dir: SweepDir, record: SweepRecord, lock: SweepLock, *, jobs: int | None, is_wanted: Callable[[Result], bool] = lambda result: False
+) -> int:
+    outcome = run_sweep(
+        tree.root, dir, record, lock, jobs=jobs, selectors=tree.selectors, is_wanted=is_wanted, progress_of=make_progress
+    )
+    if outcome.num_started and outcome.launch_s:
+        say(f"launching {outcome.num_started} runs took {duration_text(outcome.launch_s)} together")
+    code = report(dir, record, list(outcome.results.values()), is_new=True)
+    if outcome.stopped:
+        warn(outcome.stopped)
+        return 2 if outcome.is_request_wrong else 1
+    return code
+
+
+def report(dir: SweepDir, record: SweepRecord, results: list[Result], *, is_new: bool) -> int:
+    """Print the ranking, after writing the analysis where something changed. 1 when runs failed, else 0."""
+    if is_new or not dir.analysis.exists():
+        from ksweep.analysis.write import analyze
+
+        analyze(dir)
+    say(ranking_text(dir))
+    return 1 if any(result.status.is_bad for result in results) else 0
+
+
+def _directory(plan: ConfigSet, results: Path, *, is_fresh: bool, continue_dir: Path | None) -> tuple[SweepDir | None, SweepRecord | None]:
+    if continue_dir is not None:
+        dir = SweepDir(continue_dir)
+        return dir, SweepRecord.load(dir)
+    found = None if is_fresh else find_continuable(results, plan.source, {config.id for config in plan.configs})
+    return found or (None, None)
+
+
+def _check_steering(plan: ConfigSet) -> None:
+    """All configs of one sweep must be ranked alike."""
+    first = {name: config_values(plan.configs[0].text).get(name) for name in STEERING}
+    for config in plan.configs[1:]:
+        values = config_values(config.text) if config.index is None else first
+        for name in STEERING:
+            if values.get(name) != first[name]:
+                raise RequestError(
+                    f'{config.config}: CONFIG_{name}: found "{values.get(name)}", but {plan.configs[0].config} has "{first[name]}"; '
+                    "the configs of one sweep are ranked alike"
+                )
+
+
+def _dry_run(plan: ConfigSet, dir: SweepDir | None, done: set[str], num_slots: int) -> int:
+    counts = plan.counts
+    say(f"cartesian {counts['cartesian']} -> legal {counts['legal']} -> distinct {counts['distinct']}")
+    for config in plan.configs:
+        shown = " ".join(f"{name}={value}" for name, value in config.values.items())
+        say(f"{config.config} {'done ' if config.id in done else 'to run'} {shown}")
+    where = f"in {dir.path}" if dir else "in a new directory"
+    say(f"dry run: {len(plan.configs) - len(done)} of {len(plan.configs)} would run {where}, {num_slots} at a time; nothing was started")
+    return 0

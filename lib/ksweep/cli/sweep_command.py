@@ -1,0 +1,29 @@
+"""Expand a range file, run every legal combination that has no result yet, rank the results.
+
+The same command continues after any interruption, and starts nothing when all is done.
+Exit code: 0 all good, 1 some runs failed, 2 the request was wrong.
+"""
+
+import argparse
+
+from ksweep.cli import generate_command
+from ksweep.cli.generate_command import generate
+from ksweep.cli.running import run_plan
+from ksweep.cli.tree import Tree
+from ksweep.sweep.configs import read_configs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See the module docstring."""
+    generate_command.add_arguments(parser)
+    parser.add_argument("--fresh", action="store_true", help="start anew in a new directory")
+
+
+def run(args: argparse.Namespace) -> int:
+    """See the module docstring."""
+    tree = Tree()
+    generate(tree, args, is_fresh=args.fresh)
+    if args.dry_run:
+        return 0
+    plan = read_configs(args.out, tree.resolver)
+    return run_plan(tree, plan, args.results, is_fresh=args.fresh, is_confirmed=args.yes)

@@ -1,0 +1,122 @@
+"""Evidence of one ended run -> its outcome. Starts nothing; a run is guilty until proven passed."""
+
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ksweep.contract.atomic import read_json
+from ksweep.contract.metrics import read_history
+from ksweep.contract.outcome import Status
+from ksweep.contract.paths import RunDir
+
+REFUSED = 2  # exit code by which a trainer says that its configuration is not acceptable
+LOG_TAIL_BYTES = 16_384
+_OUT_OF_MEMORY = re.compile(r"OutOfMemoryError|CUDA out of memory|DefaultCPUAllocator: can't allocate memory|^MemoryError|Cannot allocate memory", re.M)
+_NOT_METRICS = {"step", "epoch", "time_s"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Status with its one-line reason, and what the trainer told: final metrics, symbols read, effective settings."""
+
+    status: Status
+    reason: str
+    metrics: dict[str, float | None]
+    symbols_read: dict[str, str] | None
+    effective: dict[str, Any] | None
+    opened_at: float | None
+
+
+def judge(dir: RunDir, *, exit_code: int | None, signal_number: int | None, ended_because: tuple[Status, str] | None, objective: str, attempt: int) -> Verdict:
+    """The verdict on one attempt.
+
+    `exit_code` or `signal_number` say how the process ended (neither: it vanished); `ended_because` is set when the
+    runner ended it. An exit code of 0 is not enough: the objective must have been reported, as a finite number.
+    """
+    told = read_json(dir.training_metrics)
+    told = told if isinstance(told, dict) and told.get("attempt") == attempt else {}
+    metrics = _final_metrics(dir, told)
+    status, reason = _status(dir, exit_code, signal_number, ended_because, objective, metrics, told)
+    return Verdict(
+        status=status,
+        reason=reason,
+        metrics=metrics,
+        symbols_read=told.get("symbols_read"),
+        effective=told.get("effective"),
+        opened_at=told.get("opened_at"),
+    )
+
+
+def _final_metrics(dir: RunDir, told: dict[str, Any]) -> dict[str, float | None]:
+    if "metrics" in told:
+        found = told["metrics"]
+    else:
+        history = read_history(dir.metrics)
+        found = history[-1] if history else {}
+    return {name: _finite(value) for name, value in found.items() if name not in _NOT_METRICS and _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and value - value == 0 else None
+
+
+def _status(
+    dir: RunDir,
+    exit_code: int | None,
+    signal_number: int | None,
+    ended_because: tuple[Status, str] | None,
+    objective: str,
+    metrics: dict[str, float | None],
+    told: dict[str, Any],
+) -> tuple[Status, str]:
+    if ended_because and exit_code != 0:
+        return ended_because
+    if exit_code == 0:
+        return _judge_clean_exit(objective, metrics, told)
+    tail = log_tail(dir.log)
+    if _OUT_OF_MEMORY.search(tail):
+        return Status.OOM, _last_line(tail)
+    if signal_number is not None:
+        name = signal.Signals(signal_number).name if signal_number in signal.valid_signals() else str(signal_number)
+        hint = " (the system's out-of-memory killer does this)" if signal_number == signal.SIGKILL else ""
+        return Status.CRASHED, f"ended by {name}{hint}"
+    if exit_code is None:
+        return Status.CRASHED, "vanished: its launcher ended"
+    if exit_code == REFUSED:
+        return Status.INVALID, _last_line(tail) or "the trainer refused its configuration (exit code 2)"
+    return Status.FAILED, f"exit code {exit_code}: {_last_line(tail) or 'no output'}"
+
+
+def _judge_clean_exit(objective: str, metrics: dict[str, float | None], told: dict[str, Any]) -> tuple[Status, str]:
+    if told.get("status") == "diverged":
+        return Status.DIVERGED, told.get("reason") or "the trainer said so"
+    if not objective:
+        return Status.PASSED, ""
+    if objective not in metrics:
+        reported = ", ".join(sorted(metrics)) or "nothing"
+        return Status.FAILED, f"exit code 0, but the objective {objective} was not reported; reported: {reported}"
+    if metrics[objective] is None:
+        return Status.DIVERGED, f"the objective {objective} is not a finite number"
+    return Status.PASSED, ""
+
+
+def log_tail(log: Path) -> str:
+    """The last 16 KiB of a log; empty where there is none."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""

@@ -1,0 +1,181 @@
+"""Sweep directories: find the one that a plan continues, make one, extend it, own it while running.
+
+  test_matrix_results/sweep_YYYYMMDD_HHMMSS/    see test_matrix_results/README.md
+
+The same range file continues its newest sweep that shares a point with the plan; so the same command after a kill finishes the
+rest, an extended range file runs the new points only, and a plan with nothing in common gets a directory of its own.
+"""
+
+import fcntl
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ksweep.contract.atomic import read_json, to_json, write_text
+from ksweep.contract.errors import RequestError
+from ksweep.contract.outcome import Result, read_result
+from ksweep.contract.paths import RunDir, SweepDir
+from ksweep.contract.sweepfile import PointRecord, SweepRecord
+from ksweep.sweep.configs import ConfigSet, PlannedConfig
+
+MIN_FREE_BYTES = 64 << 20
+FREE_BYTES_A_RUN = 512 << 10
+LOCK_PATIENCE_S = 20.0  # how long a dead owner's launcher may take to end its runs
+_WORD = re.compile(r"[A-Za-z0-9]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+
+
+def sweeps_newest_first(results: Path) -> Iterator[SweepDir]:
+    """The sweep directories below a results root."""
+    found = [path for path in results.glob("sweep_*") if (path / "sweep.json").exists()]
+    yield from (SweepDir(path) for path in sorted(found, reverse=True))
+
+
+def find_continuable(results: Path, source: str, ids: set[str]) -> tuple[SweepDir, SweepRecord] | None:
+    """The newest sweep of the same range file (`source`) that has a point of this plan."""
+    for dir in sweeps_newest_first(results):
+        record = SweepRecord.load(dir)
+        if record.range_file == source and any(point.id in ids for point in record.points):
+            return dir, record
+    return None
+
+
+def check_results_root(results: Path, num_runs: int) -> None:
+    """RequestError unless directories can be made below `results`, with room for `num_runs` more runs."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        probe = results / f".probe.{os.getpid()}"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise RequestError(f"{results}: the results directory cannot be written: {error.strerror}; choose another (RESULTS=...)") from None
+    free, needed = shutil.disk_usage(results).free, MIN_FREE_BYTES + num_runs * FREE_BYTES_A_RUN
+    if free < needed:
+        raise RequestError(
+            f"{results}: {free >> 20} MiB free, at least {needed >> 20} MiB needed for {num_runs} runs; make room or choose another place (RESULTS=...)"
+        )
+
+
+def new_sweep_dir(results: Path) -> SweepDir:
+    """A directory that did not exist before; two sweeps that start in one second get two."""
+    stamp = time.strftime("sweep_%Y%m%d_%H%M%S")
+    for suffix in ("", *(f"_{i}" for i in range(2, 1000))):
+        try:
+            (results / (stamp + suffix)).mkdir()
+        except FileExistsError:
+            continue
+        return SweepDir(results / (stamp + suffix))
+    raise RequestError(f"{results}: no free name for {stamp}")
+
+
+def save_plan(dir: SweepDir, plan: ConfigSet, before: SweepRecord | None, settings: Mapping[str, str], git: dict[str, Any], kconfig_hash: str) -> SweepRecord:
+    """Write `sweep.json`, `plan.txt` and `configs/`; returns the record. Points of an earlier plan stay, with their labels.
+
+    `settings` are the resolved SWEEP_ symbols.
+    """
+    known = {point.id: point for point in before.points} if before else {}
+    taken = {point.config for point in known.values()}
+    planned = {config.id: config.values for config in plan.configs}
+    points = [replace(p, is_active=p.id in planned, values=planned.get(p.id, p.values)) for p in known.values()]
+    for config in plan.configs:
+        if config.id in known:
+            continue
+        if config.config in taken:
+            raise RequestError(f"{dir.path}: {config.config} is the label of another configuration there; run `make sweep-generate` again")
+        points.append(PointRecord(config=config.config, id=config.id, run_dir=run_dir_name(config), values=config.values))
+    record = SweepRecord(
+        name=plan.name,
+        range_file=plan.source,
+        range_text=plan.range_text,
+        axes=plan.axes,
+        objective=settings.get("SWEEP_OBJECTIVE", ""),
+        direction=settings.get("SWEEP_DIRECTION", "maximize"),
+        strategy=settings.get("SWEEP_STRATEGY", "grid"),
+        created_at=before.created_at if before else time.time(),
+        git=git,
+        kconfig_hash=kconfig_hash,
+        counts=plan.counts,
+        points=points,
+    )
+    dir.configs.mkdir(exist_ok=True)
+    labels = {point.id: point.config for point in points}
+    for config in plan.configs:
+        path = dir.configs / labels[config.id]
+        if not path.exists() or path.read_text() != config.text:
+            write_text(path, config.text, sync=False)
+    write_text(dir.plan, plan.plan_text or f"{len(plan.configs)} configs of {plan.source}\n")
+    record.save(dir)
+    return record
+
+
+def run_dir_name(config: PlannedConfig) -> str:
+    """`config_007_sgd_lr0.05_wd0`: the label and the swept values, shortened; at most 80 characters of them."""
+    parts = []
+    for name, value in config.values.items():
+        short = _UNSAFE.sub("-", value)
+        is_number = value[:1].isdigit() or value[:1] in "-+."
+        parts.append(("".join(word[0] for word in _WORD.findall(name.replace("_", " "))).lower() + short) if is_number or value in "yn" else short)
+    return "_".join([config.config, *parts])[:90].rstrip("_-.")
+
+
+def results_of(dir: SweepDir, record: SweepRecord) -> dict[str, Result]:
+    """Point id -> its result, for the active points that have a final one."""
+    found = {}
+    for point in record.active_points:
+        result = read_result(RunDir(dir.path / point.run_dir))
+        if result is not None and result.id == point.id and result.status.is_final:
+            found[point.id] = result
+    return found
+
+
+class SweepLock:
+    """`runner.lock`: one runner a sweep. Held by flock, so that it is free the moment its owner is gone, however that ended.
+
+    The launcher inherits `fd`; while a dead runner's launcher still ends its runs, the lock stays taken for that moment.
+    """
+
+    def __init__(self, dir: SweepDir) -> None:
+        self._path = dir.lock
+        self.fd = os.open(dir.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                owner = read_json(dir.lock) or {}
+                if _is_alive(owner) or time.monotonic() > deadline:
+                    os.close(self.fd)
+                    raise RequestError(
+                        f"{dir.path}: in use by the runner with pid {owner.get('pid', '?')} on host {owner.get('host', '?')}; "
+                        "wait for it, or stop it (Ctrl-C there); FRESH=1 starts another sweep beside it"
+                    ) from None
+                time.sleep(0.05)
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, to_json({"pid": os.getpid(), "host": platform.node(), "started_at": time.time()}).encode(), 0)
+
+    def release(self) -> None:
+        """Give the sweep free."""
+        os.close(self.fd)
+
+
+def _is_alive(owner: Mapping[str, Any]) -> bool:
+    """Whether the owner may still run; on another host that cannot be told, and the lock itself is the evidence."""
+    if owner.get("host") != platform.node():
+        return True
+    pid = owner.get("pid")
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's process: alive
+    return True

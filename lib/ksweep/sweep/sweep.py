@@ -1,0 +1,134 @@
+"""A sweep directory with its plan in it -> all its points run: puts executor, slots, journal and runner together."""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ksweep.contract.config import parse_config
+from ksweep.contract.errors import RequestError
+from ksweep.contract.outcome import Result
+from ksweep.contract.paths import RunDir, SweepDir
+from ksweep.contract.provenance import machine
+from ksweep.contract.sweepfile import PointRecord, SweepRecord
+from ksweep.execute.local import LocalExecutor, base_environment
+from ksweep.space.grid import space_filling_order
+from ksweep.sweep.delivery import Delivery
+from ksweep.sweep.journal import Journal
+from ksweep.sweep.progress import Board, Progress
+from ksweep.sweep.runner import Runner, RunSpec, Settings, SweepRun
+from ksweep.sweep.slots import Slot, cuda_devices, make_slots
+from ksweep.sweep.store import SweepLock, results_of
+
+
+def config_values(text: str) -> dict[str, str]:
+    """Symbol -> value of a complete configuration."""
+    return {name: value for name, (value, _) in parse_config(text).items()}
+
+
+def slots_for(values: Mapping[str, str], jobs: int | None) -> list[Slot]:
+    """The places that a configuration's SWEEP_PARALLEL_JOBS and DEVICE ask for; `jobs` comes before the symbol."""
+    devices = [] if values.get("DEVICE") == "cpu" else cuda_devices()
+    return make_slots(int(values.get("SWEEP_PARALLEL_JOBS", "0")) if jobs is None else jobs, devices)
+
+
+def settings_from(values: Mapping[str, str]) -> Settings:
+    """The runner's settings in a complete configuration."""
+    return Settings(
+        objective=values.get("SWEEP_OBJECTIVE", ""),
+        maximize=values.get("SWEEP_DIRECTION", "maximize") == "maximize",
+        run_timeout_s=int(values.get("SWEEP_RUN_TIMEOUT", "0")),
+        silence_timeout_s=int(values.get("SWEEP_SILENCE_TIMEOUT", "0")),
+        retries=int(values.get("SWEEP_RETRIES", "0")),
+        keep_checkpoints=values.get("SWEEP_KEEP_CHECKPOINTS") == "y",
+    )
+
+
+def command_of(values: Mapping[str, str]) -> tuple[str, ...]:
+    """The command that trains a configuration: MODEL_COMMAND, or `python -m models.<MODEL>.train`; python is this interpreter."""
+    command = values.get("MODEL_COMMAND") or f"python -m models.{values['MODEL']}.train"
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise RequestError(f"CONFIG_MODEL_COMMAND: found {command!r}: {error}") from None
+    return (sys.executable, *words[1:]) if words[0] in ("python", "python3") else tuple(words)
+
+
+def run_sweep(
+    root: Path,
+    dir: SweepDir,
+    record: SweepRecord,
+    lock: SweepLock,
+    *,
+    jobs: int | None = None,
+    slots: Sequence[Slot] | None = None,
+    selectors: Mapping[str, set[str]],
+    is_wanted: Callable[[Result], bool] = lambda result: False,
+    progress_of: Callable[[Board], Progress],
+) -> SweepRun:
+    """Run every active point that has no final result, and those whose result `is_wanted` again.
+
+    `root`: top of the tree, where trainers run. `slots` come before `jobs`, `jobs` before the configurations' own symbol.
+    """
+    texts = {point.id: (dir.configs / point.config).read_text() for point in record.active_points}
+    results = {id: result for id, result in results_of(dir, record).items() if not is_wanted(result)}
+    done = [(point.values, results[point.id]) for point in record.active_points if point.id in results]
+    todo = [point for point in record.active_points if point.id not in results]
+    if not todo:
+        return SweepRun(results=results)
+    first = config_values(texts[todo[0].id])
+    slots = slots or slots_for(first, jobs)
+    specs = [_spec(dir, point, texts[point.id]) for point in _in_order(todo, record, int(first.get("SWEEP_SEED", "1")))]
+    is_warm = first.get("SWEEP_LAUNCH") == "warm" and any(spec.argv[1:2] == ("-m",) for spec in specs)
+    environment = base_environment(root, slots[0].threads)
+    journal = Journal(dir)
+    executor = LocalExecutor(
+        preload=tuple(first.get("MODEL_PRELOAD", "").split()) if is_warm else (), env=environment, log=dir.runner_log, keep_open=(lock.fd,)
+    )
+    try:
+        executor.wait_ready()
+        journal.add("sweep_started", todo=len(specs), done=len(done), slots=len(slots), git=record.git)
+        runner = Runner(
+            executor=executor,
+            slots=slots,
+            settings=settings_from(first),
+            journal=journal,
+            delivery=Delivery(selectors),
+            environment=environment,
+            provenance={"git": record.git, "kconfig_hash": record.kconfig_hash, **machine()},
+            cwd=root,
+        )
+        outcome = runner.run(specs, done, progress_of)
+        journal.add("sweep_ended", results=len(outcome.results), stopped=outcome.stopped)
+    finally:
+        executor.close()
+        journal.close()
+    return outcome
+
+
+def _spec(dir: SweepDir, point: PointRecord, text: str) -> RunSpec:
+    return RunSpec(
+        config=point.config,
+        id=point.id,
+        dir=RunDir(dir.path / point.run_dir),
+        text=text,
+        values=point.values,
+        argv=command_of(config_values(text)),
+    )
+
+
+def _in_order(todo: list[PointRecord], record: SweepRecord, seed: int) -> list[PointRecord]:
+    """Space-filling over the axes; in the order of their labels where there is no grid."""
+    if not all(axis["values"] for axis in record.axes) or not record.axes:
+        return todo
+    positions = [_index(point, record) for point in todo]
+    return [todo[i] for i in space_filling_order(positions, seed)]
+
+
+def _index(point: PointRecord, record: SweepRecord) -> tuple[int, ...]:
+    """Where a point lies in the grid; an axis that is inactive there counts as its first value."""
+    index = []
+    for axis in record.axes:
+        rows = (i for i, row in enumerate(axis["values"]) if all(point.values.get(n, v) == v for n, v in zip(axis["symbols"], row, strict=True)))
+        index.append(next(rows, 0))
+    return tuple(index)

@@ -1,0 +1,1 @@
+"""Imported once by a warm launcher."""
