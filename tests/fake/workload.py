@@ -35,7 +35,7 @@ def main() -> int:
     if behaviour == "orphan":  # leaves its group and session, and outlives its parent
         subprocess.Popen(["sleep", "3599"], start_new_session=True)
         subprocess.Popen(["sleep", "3598"])
-    value = 0.0
+    value = x / 1000 + (first - 1) / 100
     for epoch in range(first, config.int("NUM_EPOCHS") + 1):
         time.sleep(config.int("EPOCH_MS") / 1000)
         value = float("nan") if behaviour == "nan" else x / 1000 + epoch / 100

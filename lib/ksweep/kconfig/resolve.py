@@ -184,7 +184,7 @@ class Resolver:
                 )
         for requirement in file.requirements:
             unknown = sorted(name for name in requirement.names if not self._is_known(name))
-            problems += [f"{requirement.where}: require: {self._unknown(name)}" for name in unknown]
+            problems += [f"{requirement.where}: require: {self.unknown(name)}" for name in unknown]
         if problems:
             raise RequestError(*problems)
 
@@ -194,7 +194,7 @@ class Resolver:
         for a in assignments:
             for column, name in enumerate(a.symbols):
                 if not self._is_known(name):
-                    problems.append(f"{a.where}: {self._unknown(name)}")
+                    problems.append(f"{a.where}: {self.unknown(name)}")
                     continue
                 values = dict.fromkeys(row[column] for row in a.values)
                 found = [problem for value in values if (problem := self._value_problem(name, value))]
@@ -218,7 +218,8 @@ class Resolver:
     def _is_known(self, name: str) -> bool:
         return name in self.kconf.syms and bool(self.kconf.syms[name].nodes)
 
-    def _unknown(self, name: str) -> str:
+    def unknown(self, name: str) -> str:
+        """The message for a symbol that the tree does not have."""
         known = [sym.name for sym in self.kconf.unique_defined_syms]
         near = difflib.get_close_matches(name, known, n=3)
         near += [other for other in known if name in other and other not in near][:2]

@@ -53,8 +53,13 @@ def read_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile
 
     RequestError with every problem of the file and of those that it includes.
     """
+    return parse_range_text(_read(path), path, find_preset)
+
+
+def parse_range_text(text: str, path: Path, find_preset: Callable[[str], Path]) -> RangeFile:
+    """Parse `text` as that of the file at `path`; see read_range_file."""
     parser = _Parser(find_preset)
-    text = parser.read(path, str(path), depth=0, stack=())
+    parser.parse(text, path, depth=0, stack=())
     if parser.problems:
         raise RequestError(*parser.problems)
     return RangeFile(
@@ -66,6 +71,15 @@ def read_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile
     )
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise RequestError(f"{path}: not a text file (it is not UTF-8)") from None
+
+
 class _Parser:
     def __init__(self, find_preset: Callable[[str], Path]) -> None:
         self._find_preset = find_preset
@@ -73,21 +87,14 @@ class _Parser:
         self.requirements: list[Requirement] = []
         self.assignments: dict[tuple[str, ...], Assignment] = {}
 
-    def read(self, path: Path, shown: str, depth: int, stack: tuple[Path, ...]) -> str:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise RequestError(f"{shown}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise RequestError(f"{shown}: not a text file (it is not UTF-8)") from None
+    def parse(self, text: str, path: Path, depth: int, stack: tuple[Path, ...]) -> None:
         stack = (*stack, path.resolve())
         for number, raw in enumerate(text.splitlines(), 1):
-            where = f"{shown}:{number}"
+            where = f"{path}:{number}"
             try:
                 self._line(raw.strip(), where, depth, stack)
             except ValueProblem as problem:
                 self.problems.append(f"{where}: {problem}")
-        return text
 
     def _line(self, line: str, where: str, depth: int, stack: tuple[Path, ...]) -> None:
         if match := _UNSET.fullmatch(line):
@@ -139,7 +146,7 @@ class _Parser:
             path = self._find_preset(preset)
             if path.resolve() in stack:
                 raise ValueProblem(f"include {preset}: the files include each other in a circle; remove one include")
-            self.read(path, str(path), depth + 1, stack)
+            self.parse(_read(path), path, depth + 1, stack)
         except RequestError as error:
             raise ValueProblem(f"include {preset}: {error}") from None
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ksweep.contract.atomic import read_json, to_json, write_text
 from ksweep.contract.errors import RequestError
-from ksweep.contract.outcome import Result, read_result
+from ksweep.contract.outcome import Result, Status, read_result
 from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.sweepfile import PointRecord, SweepRecord
 from ksweep.sweep.configs import ConfigSet, PlannedConfig
@@ -62,9 +62,19 @@ def check_results_root(results: Path, num_runs: int) -> None:
         )
 
 
-def new_sweep_dir(results: Path) -> SweepDir:
+def find_run(results: Path, id: str, *, first: SweepDir | None) -> RunDir | None:
+    """The run that passed with this content id: in sweep `first`, else in the newest below `results` that has one."""
+    for dir in [*([first] if first else []), *sweeps_newest_first(results)]:
+        for point in SweepRecord.load(dir).points:
+            run = RunDir(dir.path / point.run_dir)
+            if point.id == id and (result := read_result(run)) and result.status == Status.PASSED:
+                return run
+    return None
+
+
+def new_sweep_dir(results: Path, kind: str = "sweep") -> SweepDir:
     """A directory that did not exist before; two sweeps that start in one second get two."""
-    stamp = time.strftime("sweep_%Y%m%d_%H%M%S")
+    stamp = time.strftime(f"{kind}_%Y%m%d_%H%M%S")
     for suffix in ("", *(f"_{i}" for i in range(2, 1000))):
         try:
             (results / (stamp + suffix)).mkdir()

@@ -1,0 +1,26 @@
+"""Two runs of one configuration, compared to the last bit."""
+
+from typing import Any
+
+from ksweep.contract.metrics import read_history
+from ksweep.contract.outcome import read_result
+from ksweep.contract.paths import RunDir
+
+
+def compare_runs(new: RunDir, old: RunDir) -> tuple[int, list[str]]:
+    """Count of numbers compared, and one line for each that differs. Times (names in `_s`) are left out: they are never equal."""
+    pairs: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    histories = [{record["step"]: record for record in read_history(dir.metrics)} for dir in (new, old)]
+    for step in sorted(histories[0].keys() | histories[1].keys()):
+        pairs.append((f"step {step}", histories[0].get(step, {}), histories[1].get(step, {})))
+    finals = [result.metrics if (result := read_result(dir)) else {} for dir in (new, old)]
+    pairs.append(("final", finals[0], finals[1]))
+    count, differences = 0, []
+    for where, mine, theirs in pairs:
+        for name in sorted(mine.keys() | theirs.keys()):
+            if name.endswith("_s"):
+                continue
+            count += 1
+            if mine.get(name) != theirs.get(name):
+                differences.append(f"{where}: {name} {mine.get(name, 'missing')} now, {theirs.get(name, 'missing')} then")
+    return count, differences

@@ -1,0 +1,54 @@
+"""Check configurations and range files against the Kconfig tree; starts nothing.
+
+Without arguments: .config, where there is one, and every file of defconfigs/. Exit code 2 when something is wrong.
+"""
+
+import argparse
+from pathlib import Path
+
+from ksweep.cli.tree import Tree, say
+from ksweep.contract.errors import RequestError
+from ksweep.kconfig.presets import DIRECTORY, list_presets
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See the module docstring."""
+    parser.add_argument("--range", metavar="R", help="a range file")
+    parser.add_argument("--config", metavar="C", type=Path, help="a configuration")
+
+
+def run(args: argparse.Namespace) -> int:
+    """See the module docstring."""
+    tree = Tree()
+    problems: list[str] = []
+    if args.range:
+        problems += _check_range(tree, args.range)
+    if args.config:
+        problems += _check_config(tree, args.config)
+    if not args.range and not args.config:
+        problems += _check_config(tree, Path(".config")) if Path(".config").exists() else []
+        for preset in list_presets(tree.root):
+            problems += _check_range(tree, str(tree.root / DIRECTORY / preset.name))
+    if problems:
+        raise RequestError(*problems)
+    return 0
+
+
+def _check_config(tree: Tree, path: Path) -> list[str]:
+    problems = tree.resolver.load(path)
+    if not problems:
+        say(f"{path}: a legal configuration")
+    return problems
+
+
+def _check_range(tree: Tree, name: str) -> list[str]:
+    try:
+        file = tree.read_range(name)
+        expansion = tree.resolver.expand(file)
+    except RequestError as error:
+        return list(error.problems)
+    counts = expansion.counts
+    say(f"{file.path}: cartesian {counts['cartesian']} -> legal {counts['legal']} -> distinct {counts['distinct']}")
+    for note in expansion.notes:
+        say(f"  note: {note}")
+    return []

@@ -1,0 +1,117 @@
+"""How long a sweep will take, or what is left of one.
+
+Predicted from runs of the same model that have finished here. Without any, one run of one epoch is made, in a directory that is
+removed again. With --range: the plan of that range file; else what is left of the newest sweep, or the default range file.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ksweep.analysis.load import find_sweep
+from ksweep.cli.single import run_single
+from ksweep.cli.tree import Tree, add_range_arguments, say
+from ksweep.contract.errors import KsweepError, RequestError
+from ksweep.contract.outcome import Status, read_result
+from ksweep.contract.paths import RunDir, SweepDir
+from ksweep.contract.sweepfile import SweepRecord
+from ksweep.sweep.configs import PlannedConfig
+from ksweep.sweep.durations import Durations, makespan
+from ksweep.sweep.progress import duration_text
+from ksweep.sweep.store import find_continuable, results_of, sweeps_newest_first
+from ksweep.sweep.sweep import config_values, slots_for
+
+FEATURES = ("MODEL", "DATASET", "OPTIMIZER", "BATCH_SIZE", "DEVICE", "PRECISION", "PRUNING_METHOD")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See the module docstring."""
+    add_range_arguments(parser)
+    parser.add_argument("--results", metavar="R", type=Path, default=Path("test_matrix_results"), help="sweeps to learn from")
+
+
+def run(args: argparse.Namespace) -> int:
+    """See the module docstring."""
+    tree = Tree()
+    texts, num_done = _left_to_run(tree, args)
+    root = args.results.parent if (args.results / "sweep.json").exists() else args.results
+    if not texts:
+        say(f"nothing is left to run: all {num_done} are done")
+        return 0
+    values = [config_values(text) for text in texts]
+    known = _durations(root, {value.get("MODEL", "") for value in values})
+    source = f"from {len(known)} finished runs"
+    if not len(known):
+        say("no finished run of this model is known here; running one epoch of the first config")
+        known.add(_features(values[0]), _probe(tree, texts[0]))
+        source = "from one run of one epoch, start included, so rather too long"
+    walls = [(known.predict(_features(value)) or 0.0) * _epochs(value) for value in values]
+    num_slots = len(slots_for(values[0], int(args.jobs) if args.jobs else None))
+    say(f"{len(walls)} runs to go" + (f", {num_done} done" if num_done else "") + f"; {num_slots} at a time")
+    say(f"a run: about {duration_text(min(walls))} to {duration_text(max(walls))} ({source})")
+    say(f"together: about {duration_text(makespan(walls, [], num_slots))}; {duration_text(sum(walls))} of slot time")
+    return 0
+
+
+def _left_to_run(tree: Tree, args: argparse.Namespace) -> tuple[list[str], int]:
+    """Texts of the configs that have no final result, and how many have one."""
+    if not args.range:
+        try:
+            dir = find_sweep(args.results)
+        except RequestError:
+            pass  # no sweep yet: the default range file it is
+        else:
+            record = SweepRecord.load(dir)
+            done = results_of(dir, record)
+            return [(dir.configs / p.config).read_text() for p in record.active_points if p.id not in done], len(done)
+    file = tree.read_range(args.range)
+    points = tree.expand(file, args).points
+    found = find_continuable(args.results, str(file.path.resolve()) if file.path else "", {point.id for point in points})
+    known = results_of(*found) if found else {}
+    left = [point.text for point in points if point.id not in known]
+    return left, len(points) - len(left)
+
+
+def _durations(results: Path, models: set[str]) -> Durations:
+    """Seconds an epoch, of all runs of these models that passed."""
+    durations = Durations()
+    for dir in sweeps_newest_first(results):
+        for values, wall_s in _passed_runs(dir):
+            if values.get("MODEL") in models:
+                durations.add(_features(values), wall_s / _epochs(values))
+    return durations
+
+
+def _passed_runs(dir: SweepDir) -> Iterable[tuple[dict[str, str], float]]:
+    for point in SweepRecord.load(dir).points:
+        run = RunDir(dir.path / point.run_dir)
+        result = read_result(run)
+        if result and result.status == Status.PASSED and run.config.exists():
+            yield config_values(run.config.read_text()), result.wall_s
+
+
+def _features(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: values[name] for name in FEATURES if name in values}
+
+
+def _epochs(values: Mapping[str, str]) -> int:
+    return int(values.get("NUM_EPOCHS", "1"))
+
+
+def _probe(tree: Tree, text: str) -> float:
+    """Wall time in seconds of one epoch, measured."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "probe")
+        path.write_text(text)
+        problems = tree.resolver.load(path)
+        assert not problems, problems
+        if symbol := tree.kconf.syms.get("NUM_EPOCHS"):
+            symbol.set_value("1")
+        text = tree.resolver.text()
+        config = PlannedConfig(config="config_000", id=tree.resolver.point_id(text), values={}, index=None, text=text)
+        slot = slots_for(config_values(text), None)[0]
+        _, result = run_single(tree, config, Path(scratch), kind="probe", source=path, slot=slot)
+        if result is None or result.status != Status.PASSED:
+            raise KsweepError(f"the run of one epoch did not pass: {result.reason if result else 'interrupted'}")
+        return result.wall_s

@@ -1,0 +1,18 @@
+"""The best settings of a sweep so far, also while it runs. Writes nothing."""
+
+import argparse
+
+from ksweep.analysis.text import ranking_text
+from ksweep.cli.results_argument import add_results_argument, positive_int, sweep_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `ksweep leaderboard`."""
+    add_results_argument(parser)
+    parser.add_argument("--top", metavar="N", type=positive_int, default=10, help="how many (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; the exit code."""
+    print(ranking_text(sweep_of(args), top=args.top))
+    return 0

@@ -1,0 +1,38 @@
+"""Train one configuration, by default .config, with all cores.
+
+Everything lands in a directory of its own: test_matrix_results/train_YYYYMMDD_HHMMSS/.
+"""
+
+import argparse
+from pathlib import Path
+
+from ksweep.cli.single import run_single
+from ksweep.cli.tree import Tree
+from ksweep.contract.errors import RequestError
+from ksweep.kconfig.presets import find_preset
+from ksweep.space.rangefile import read_range_file
+from ksweep.sweep.configs import PlannedConfig
+from ksweep.sweep.sweep import config_values, slots_for
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See the module docstring."""
+    parser.add_argument("--config", metavar="C", type=Path, default=Path(".config"), help="configuration (default: %(default)s)")
+    parser.add_argument("--results", metavar="R", type=Path, default=Path("test_matrix_results"), help="where its directory is made")
+    parser.add_argument("--epochs", metavar="N", help="NUM_EPOCHS, whatever the configuration says")
+
+
+def run(args: argparse.Namespace) -> int:
+    """See the module docstring."""
+    if not args.config.exists():
+        raise RequestError(f"{args.config}: no such configuration; make one with `make menuconfig` or `make defconfig`")
+    tree = Tree()
+    file = read_range_file(args.config, lambda name: find_preset(tree.root, name))
+    expansion = tree.resolver.expand(file, {"NUM_EPOCHS": (args.epochs, "EPOCHS")} if args.epochs is not None else {})
+    if len(expansion.points) > 1:
+        raise RequestError(f"{args.config}: {len(expansion.points)} points, allowed: 1; run it with `make sweep RANGE_CONFIG={args.config}`")
+    point = expansion.points[0]
+    config = PlannedConfig(config="config_001", id=point.id, values={}, index=None, text=point.text)
+    slot = slots_for(config_values(point.text), 1)[0]
+    _, result = run_single(tree, config, args.results, kind="train", source=args.config, slot=slot)
+    return 0 if result and not result.status.is_bad else 1
