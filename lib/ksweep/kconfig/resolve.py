@@ -131,7 +131,7 @@ class Resolver:
         if combinations > MAX_COMBINATIONS:
             raise RequestError(f"{file.path or file.name}: {combinations:,} combinations, allowed: {MAX_COMBINATIONS:,}; take fewer axes or values")
         notes = self._imply_choices(fixed, [wish for a in axes for wish in self._wishes(a, a.values[0])])
-        return self._walk(file, fixed, axes, notes)
+        return self._walk(file, fixed, axes, notes, [a for a in assignments if not a.is_axis])
 
     def load(self, path: Path) -> list[str]:
         """Set the tree to a plain configuration file; returns what did not survive, as `file:line: symbol: ...`."""
@@ -176,6 +176,8 @@ class Resolver:
             shown = ", ".join("CONFIG_" + name for name in a.symbols)
             if a.is_axis and any(name.startswith(STEERING_PREFIX) for name in a.symbols):
                 problems.append(f"{a.where}: {shown}: found {_listed(a)}, allowed: one value; it steers the sweep and cannot be swept")
+            elif a.is_axis and (computed := [name for name in a.symbols if self._is_known(name) and not self._can_be_set(name)]):
+                problems.append(f"{a.where}: CONFIG_{computed[0]}: it is computed from other symbols and cannot be swept")
             elif a.sampled:
                 n = f"log({a.sampled.low}, {a.sampled.high}, n)" if a.sampled.form.startswith("log") else "start:step:end"
                 problems.append(
@@ -217,6 +219,9 @@ class Resolver:
 
     def _is_known(self, name: str) -> bool:
         return name in self.kconf.syms and bool(self.kconf.syms[name].nodes)
+
+    def _can_be_set(self, name: str) -> bool:
+        return name in self.selectors or any(node.prompt for node in self.kconf.syms[name].nodes)
 
     def unknown(self, name: str) -> str:
         """The message for a symbol that the tree does not have."""
@@ -315,7 +320,9 @@ class Resolver:
         for wish in wishes:
             wish.symbol.set_value(wish.value)
 
-    def _walk(self, file: RangeFile, fixed: list[_Wish], axes: list[Assignment], notes: list[str]) -> Expansion:
+    def _walk(
+        self, file: RangeFile, fixed: list[_Wish], axes: list[Assignment], notes: list[str], plain: list[Assignment]
+    ) -> Expansion:
         self._set_base(fixed)
         columns = [[self._wishes(a, row) for row in a.values] for a in axes]
         inactive_at: Counter[_Wish | str] = Counter()
@@ -341,6 +348,8 @@ class Resolver:
             if reason:
                 illegal.append(Dropped(values={wish.name: wish.text for wish in swept}, reason=reason))
                 continue
+            if not points and (problems := self._computed(plain)):
+                raise RequestError(*problems)
             text = self.text()
             id = self.point_id(text)
             if id in points:

@@ -1,0 +1,299 @@
+"""A sweep from range file to ranking, through the real command line, over a trainer that does as it is told."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.pipeline.conftest import Place
+
+SLOW = "CONFIG_X=1:1:6\nCONFIG_NUM_EPOCHS=10\nCONFIG_EPOCH_MS=60\n"
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def processes_of(path: Path) -> list[str]:
+    """Command lines of living processes that belong to runs below `path`."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and f"KSWEEP_RUN_DIR={path}".encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except (OSError, UnicodeDecodeError):
+            continue
+    return found
+
+
+def finished(place: Place) -> int:
+    return len(list(place.results.glob("sweep_*/config_*/result.json")))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "attempt", "reason"),
+    [
+        ("pass", "passed", 1, ""),
+        ("fail", "failed", 2, "the fake failed on purpose"),
+        ("fail-once", "passed", 2, ""),
+        ("silent", "failed", 2, "the objective val_acc was not reported"),
+        ("nan", "diverged", 1, "not a finite number"),
+        ("killed-once", "passed", 2, ""),
+        ("oom", "oom", 2, "MemoryError"),
+        ("refuse", "invalid", 1, "refused on purpose"),
+    ],
+)
+def test_each_end_of_a_run_has_its_status(place: Place, behaviour: str, status: str, attempt: int, reason: str) -> None:
+    code, out = place.sweep(f"CONFIG_BEHAVIOUR={behaviour}\n")
+
+    row = place.summary()["config_001"]
+    assert (row["status"], row["attempt"]) == (status, attempt), out
+    assert reason in row["reason"]
+    assert code == (0 if status == "passed" else 1)
+
+
+def test_failing_run_does_not_end_the_sweep_and_is_said_first(place: Place) -> None:
+    code, out = place.sweep("CONFIG_BEHAVIOUR=fail|pass\nCONFIG_SWEEP_RETRIES=0\n")
+
+    assert code == 1
+    report = (place.sweeps[0] / "sweep_analysis.txt").read_text()
+    assert "1 OF 2 RUNS FAILED" in report.splitlines()[0]
+    assert [row["status"] for row in place.summary().values()] == ["failed", "passed"], out
+
+
+def test_hanging_run_is_ended_with_all_its_children(place: Place) -> None:
+    code, out = place.sweep("CONFIG_BEHAVIOUR=hang\nCONFIG_SWEEP_SILENCE_TIMEOUT=1\nCONFIG_SWEEP_RETRIES=0\n")
+
+    row = place.summary()["config_001"]
+    assert code == 1, out
+    assert row["status"] == "timeout"
+    assert "SWEEP_SILENCE_TIMEOUT" in row["reason"]
+    assert processes_of(place.results) == []
+
+
+def test_time_limit_ends_a_run_that_still_reports(place: Place) -> None:
+    place.sweep("CONFIG_NUM_EPOCHS=1000\nCONFIG_EPOCH_MS=50\nCONFIG_SWEEP_RUN_TIMEOUT=1\nCONFIG_SWEEP_RETRIES=0\n")
+
+    row = place.summary()["config_001"]
+    assert row["status"] == "timeout"
+    assert "SWEEP_RUN_TIMEOUT" in row["reason"]
+
+
+def test_children_that_leave_the_process_group_do_not_outlive_their_run(place: Place) -> None:
+    code, _ = place.sweep("CONFIG_BEHAVIOUR=orphan\n")
+
+    assert code == 0
+    assert processes_of(place.results) == []
+
+
+def test_second_sweep_starts_nothing_and_prints_the_ranking(place: Place) -> None:
+    place.sweep("CONFIG_X=1|2|3\n")
+    before = len(place.events("run_started"))
+
+    code, out = place.sweep()
+
+    assert code == 0
+    assert len(place.events("run_started")) == before
+    assert "config_003" in out
+    assert len(place.sweeps) == 1
+
+
+def test_fresh_starts_a_new_directory(place: Place) -> None:
+    place.sweep("CONFIG_X=1|2\n")
+
+    place.sweep(None, "--fresh")
+
+    assert len(place.sweeps) == 2
+    assert [len(list(sweep.glob("config_*/result.json"))) for sweep in place.sweeps] == [2, 2]
+
+
+def test_added_values_run_only_the_new_points_and_keep_all_labels(place: Place) -> None:
+    place.sweep("CONFIG_X=2|4\n")
+
+    code, out = place.sweep("CONFIG_X=1|2|3|4\n")
+
+    assert code == 0, out
+    assert len(place.events("run_ended")) == 4
+    assert {name: row["CONFIG_X"] for name, row in place.summary().items()} == {
+        "config_001": 2, "config_002": 4, "config_003": 1, "config_004": 3,
+    }  # fmt: skip
+
+
+def test_kill_9_of_the_runner_loses_nothing_and_leaves_nothing(place: Place) -> None:
+    place.write_range(SLOW)
+    with place.start(*place.sweep_arguments()) as runner:
+        wait_until(lambda: finished(place) >= 2)
+        runner.kill()
+    wait_until(lambda: processes_of(place.results) == [], timeout_s=5)
+    done_before = {path.parent.name: path.read_text() for path in place.results.glob("sweep_*/config_*/result.json")}
+
+    code, out = place.sweep()
+
+    assert code == 0, out
+    (sweep,) = place.sweeps
+    assert len(place.summary()) == 6
+    for name, text in done_before.items():
+        assert (sweep / name / "result.json").read_text() == text
+    ended = [event["config"] for event in place.events("run_ended")]
+    assert len(ended) == len(set(ended)) == 6
+    for row in place.summary().values():
+        assert row["val_acc"] == pytest.approx(row["CONFIG_X"] / 1000 + 0.1)
+
+
+def test_kill_9_of_the_launcher_is_survived(place: Place) -> None:
+    place.write_range(SLOW)
+    with place.start(*place.sweep_arguments()) as runner:
+        wait_until(lambda: finished(place) >= 1)
+        children = subprocess.run(["pgrep", "-P", str(runner.pid)], capture_output=True, text=True).stdout.split()
+        assert len(children) == 1
+        os.kill(int(children[0]), signal.SIGKILL)
+        out, _ = runner.communicate(timeout=60)
+
+    assert runner.returncode == 0, out
+    assert all(row["status"] == "passed" for row in place.summary().values())
+    assert "its launcher ended" in out
+
+
+def test_ctrl_c_drains_and_the_same_command_continues(place: Place) -> None:
+    place.write_range(SLOW)
+    with place.start(*place.sweep_arguments()) as runner:
+        wait_until(lambda: finished(place) >= 1)
+        runner.send_signal(signal.SIGINT)
+        out, _ = runner.communicate(timeout=30)
+
+    assert runner.returncode == 1
+    assert "the same command continues" in out
+    assert 1 < finished(place) < 6
+    assert place.sweep()[0] == 0
+    assert all(row["attempt"] == 1 for row in place.summary().values())
+
+
+def test_second_ctrl_c_ends_the_running_ones_and_the_same_command_continues(place: Place) -> None:
+    place.write_range("CONFIG_X=1|2\nCONFIG_NUM_EPOCHS=40\nCONFIG_EPOCH_MS=50\n")
+    with place.start(*place.sweep_arguments()) as runner:
+        wait_until(lambda: len(list(place.results.glob("sweep_*/config_*/checkpoint.txt"))) == 2)
+        runner.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        runner.send_signal(signal.SIGINT)
+        runner.communicate(timeout=30)
+
+    assert {row["status"] for row in place.summary().values()} == {"cancelled"}
+    assert place.sweep()[0] == 0
+    rows = place.summary().values()
+    assert {(row["status"], row["attempt"]) for row in rows} == {("passed", 2)}
+    log = next(place.results.glob("sweep_*/config_001*/output.log")).read_text()
+    assert "from epoch 1\n" in log
+    assert "=== attempt 2 ===" in log
+    assert log.count("from epoch 1\n") == 1  # it went on from its checkpoint
+
+
+def test_second_runner_on_one_sweep_is_refused_with_the_owner(place: Place) -> None:
+    place.write_range(SLOW)
+    with place.start(*place.sweep_arguments()) as runner:
+        wait_until(lambda: finished(place) >= 1)
+        code, out = place.sweep()
+        runner.communicate(timeout=60)
+
+    assert code == 2
+    assert f"pid {runner.pid}" in out
+    assert runner.returncode == 0
+
+
+def test_dead_axis_stops_the_sweep(place: Place) -> None:
+    code, out = place.sweep("CONFIG_UNREAD=1:1:20\nCONFIG_EPOCH_MS=50\n")
+
+    assert code == 2
+    assert "dead axis: CONFIG_UNREAD" in out
+    assert finished(place) < 5
+
+
+def test_rerun_repeats_its_run_and_says_so(place: Place) -> None:
+    place.sweep("CONFIG_X=1|2\n")
+
+    code, out = place.run("rerun", place.configs / "config_002", "--results", place.results)
+
+    assert code == 0
+    assert "to the last bit" in out
+
+
+def test_rerun_failed_runs_only_the_failed_ones(place: Place) -> None:
+    place.sweep("CONFIG_BEHAVIOUR=fail-once|pass\nCONFIG_SWEEP_RETRIES=0\n")
+
+    code, out = place.run("rerun-failed", "--results", place.results)
+
+    assert code == 0, out
+    assert len(place.events("run_ended")) == 3
+    assert {row["status"] for row in place.summary().values()} == {"passed"}
+
+
+def test_config_directory_runs_as_the_guide_shows(place: Place) -> None:
+    place.write_range("CONFIG_X=1|2\n")
+    place.run("generate", "--range", place.path / "ranges", "--out", "sweep_configs")
+
+    code, out = place.run("run", "--config-dir", "sweep_configs", "--output-dir", "my_results", "--jobs", 1)
+
+    assert code == 0, out
+    assert len(list((place.path / "my_results").glob("sweep_*/config_*/result.json"))) == 2
+
+
+def test_hand_written_configs_run_and_their_differences_are_the_axes(place: Place) -> None:
+    place.configs.mkdir()
+    for number in (1, 2):
+        (place.configs / f"config_{number}").write_text(f"CONFIG_X={number}\n")
+
+    code, _ = place.run("run", "--config-dir", place.configs, "--output-dir", place.results)
+
+    assert code == 0
+    assert [row["CONFIG_X"] for row in place.summary().values()] == [1, 2]
+
+
+def test_damaged_result_is_run_again(place: Place) -> None:
+    place.sweep("CONFIG_X=1|2\n")
+    result = next(place.results.glob("sweep_*/config_001*/result.json"))
+    result.write_text(result.read_text()[:40])
+
+    code, out = place.sweep()
+
+    assert code == 0, out
+    assert json.loads(result.read_text())["status"] == "passed"
+    assert len(place.events("run_ended")) == 3
+
+
+def test_torn_journal_is_mended(place: Place) -> None:
+    place.sweep("CONFIG_X=1\n")
+    journal = place.sweeps[0] / "journal.jsonl"
+    with open(journal, "a") as file:
+        file.write('{"time": 1, "event": "run_st')
+
+    place.sweep("CONFIG_X=1|2\n")
+
+    assert len(place.events("run_ended")) == 2  # every line parses
+
+
+def test_warm_and_cold_launch_give_the_same_metrics(place: Place) -> None:
+    lines = {}
+    for launch in ("warm", "cold"):
+        place.sweep(f"CONFIG_X=1|2\nCONFIG_SWEEP_LAUNCH={launch}\n", "--fresh")
+        runs = sorted(place.sweeps[-1].glob("config_*/metrics.jsonl"))
+        lines[launch] = [[json.loads(line)["val_acc"] for line in run.read_text().splitlines()] for run in runs]
+        shutil.rmtree(place.sweeps[-1])
+
+    assert lines["warm"] == lines["cold"]
+    assert lines["warm"]
+
+
+def test_dry_run_starts_nothing(place: Place) -> None:
+    code, out = place.sweep("CONFIG_X=1|2|3\n", "--dry-run")
+
+    assert code == 0
+    assert "cartesian 3 -> legal 3 -> distinct 3" in out
+    assert not place.results.exists()
+    assert not place.configs.exists()
