@@ -55,6 +55,20 @@ def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
     write_text(path, to_json(value, indent=1) + "\n", sync=sync)
 
 
+def write_table_json(path: Path, table: dict[str, Any], *, sync: bool = True) -> None:
+    """`write_text` of strict JSON, one line a key and one line an item of its lists: for thousands of records.
+
+    Readable like indented JSON, and ten times faster to make: the indenting encoder is pure Python.
+    """
+    entries = []
+    for key, value in table.items():
+        if isinstance(value, list) and value:
+            entries.append(f"{to_json(key)}: [\n " + ",\n ".join(map(to_json, value)) + "\n]")
+        else:
+            entries.append(f"{to_json(key)}: {to_json(value)}")
+    write_text(path, "{" + ",\n".join(entries) + "}\n", sync=sync)
+
+
 class LineFile:
     """An append-only text file of one JSON object a line. Opening it cuts off a torn last line.
 

@@ -118,7 +118,7 @@ def save_plan(dir: SweepDir, plan: ConfigSet, before: SweepRecord | None, settin
     for config in plan.configs:
         path = dir.configs / labels[config.id]
         if not path.exists() or path.read_text() != config.text:
-            write_text(path, config.text, sync=False)
+            path.write_text(config.text)  # before sweep.json names it: a torn one is written again
     write_text(dir.plan, plan.plan_text or f"{len(plan.configs)} configs of {plan.source}\n")
     record.save(dir)
     return record
