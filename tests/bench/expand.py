@@ -1,6 +1,7 @@
-"""What expansion costs: 10,000 points of the real tree, expanded, checked and written; then compared with kconfiglib's own load and write.
+"""What expansion costs: 10,000 points of the real tree, expanded, checked and written; then compared with
+kconfiglib's own load and write.
 
-    make bench-expand
+make bench-expand
 """
 
 import os
@@ -37,9 +38,15 @@ def main() -> None:
         expanded = time.perf_counter()
         write_configs(expansion, file, Path(scratch, "configs"), {})
         written = time.perf_counter()
-        print(f"{len(expansion.points):,} points: {written - start:.2f} s ({expanded - start:.2f} s to expand and check, rest to write)")
+        print(
+            f"{len(expansion.points):,} points: {written - start:.2f} s "
+            f"({expanded - start:.2f} s to expand and check, rest to write)"
+        )
         different = _differing(Path(scratch))
-        print(f"byte-identical to kconfiglib's own load and write: {len(expansion.points) - different:,} of {len(expansion.points):,}")
+        print(
+            f"byte-identical to kconfiglib's own load and write: "
+            f"{len(expansion.points) - different:,} of {len(expansion.points):,}"
+        )
         sys.exit(1 if different else 0)
 
 

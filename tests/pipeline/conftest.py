@@ -40,7 +40,9 @@ class Place:
         """A ksweep command, running."""
         env = os.environ | {"KSWEEP_KCONFIG": "tests/fake/Kconfig"}
         command = [sys.executable, str(ROOT / "scripts" / "ksweep.py"), *map(str, arguments)]
-        return subprocess.Popen(command, cwd=self.path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+        return subprocess.Popen(
+            command, cwd=self.path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs
+        )
 
     def run(self, *arguments: object) -> tuple[int, str]:
         """A ksweep command: exit code, output."""

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tests.pipeline.conftest import Place
 
 
@@ -13,13 +14,21 @@ from tests.pipeline.conftest import Place
         pytest.param("CONFIG_XX=1\n", ["ranges:1: CONFIG_XX: no such symbol", "near it: X"], id="unknown symbol"),
         pytest.param("CONFIG_X=one\n", ['ranges:1: CONFIG_X: found "one", allowed: a whole number'], id="wrong type"),
         pytest.param("CONFIG_NUM_EPOCHS=0|5\n", ["ranges:1: CONFIG_NUM_EPOCHS: found 0, allowed: 1 to 1000"], id="out of range"),
-        pytest.param("CONFIG_SWEEP_DIRECTION_SELECT_MAXIMIZE=y\nCONFIG_SWEEP_DIRECTION_SELECT_MINIMIZE=y\n", ["ranges:2", "second member"], id="two members"),
+        pytest.param(
+            "CONFIG_SWEEP_DIRECTION_SELECT_MAXIMIZE=y\nCONFIG_SWEEP_DIRECTION_SELECT_MINIMIZE=y\n",
+            ["ranges:2", "second member"],
+            id="two members",
+        ),
         pytest.param("CONFIG_X=1:0:5\n", ["ranges:1: CONFIG_X", "step is 0"], id="step 0"),
         pytest.param("CONFIG_X=5:1:1\n", ["ranges:1: CONFIG_X", "wrong way", "5:-1:1"], id="wrong way"),
         pytest.param("CONFIG_X=1|\n", ["ranges:1: CONFIG_X", "a choice is empty"], id="empty choice"),
         pytest.param('CONFIG_BEHAVIOUR="pass\n', ["ranges:1: CONFIG_BEHAVIOUR", "quote is not closed"], id="unclosed quote"),
-        pytest.param("CONFIG_X=1\nCONFIG_X=2\n", ["ranges:2: CONFIG_X: is set twice, first at", "ranges:1"], id="duplicate symbol"),
-        pytest.param("CONFIG_X=int(1, 5)\n", ["ranges:1: CONFIG_X", "start:step:end", "CONFIG_SWEEP_STRATEGY"], id="sampled axis in a grid"),
+        pytest.param(
+            "CONFIG_X=1\nCONFIG_X=2\n", ["ranges:2: CONFIG_X: is set twice, first at", "ranges:1"], id="duplicate symbol"
+        ),
+        pytest.param(
+            "CONFIG_X=int(1, 5)\n", ["ranges:1: CONFIG_X", "start:step:end", "CONFIG_SWEEP_STRATEGY"], id="sampled axis in a grid"
+        ),
         pytest.param("CONFIG_X=1|2\nrequire X > 5\n", ["no point is left of 2", "ranges:2: require X > 5"], id="no point left"),
         pytest.param("CONFIG_X=0:1:2000\n", ["2,001 runs", "YES=1"], id="too many runs"),
         pytest.param("CONFIG_X=0:1:100000\nCONFIG_UNREAD=0:1:100\n", ["10,100,101 combinations"], id="far too many"),
@@ -89,7 +98,11 @@ def test_too_little_disk_space_is_refused(place: Place, tmp_path: Path) -> None:
     small.mkdir()
     mounted = os.system(f"mount -t tmpfs -o size=1m none {small} 2>/dev/null") == 0
     # Where this process may not mount, a plan larger than any disk asks the same question.
-    results, text = (small / "results", "CONFIG_X=1\n") if mounted else (place.results, "CONFIG_X=0:1:999999\nCONFIG_SWEEP_MAX_RUNS=1000000\n")
+    results, text = (
+        (small / "results", "CONFIG_X=1\n")
+        if mounted
+        else (place.results, "CONFIG_X=0:1:999999\nCONFIG_SWEEP_MAX_RUNS=1000000\n")
+    )
     try:
         place.write_range(text)
         code, out = place.run("sweep", "--range", place.path / "ranges", "--results", results, "--out", place.configs)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.pipeline.conftest import Place
 
 SLOW = "CONFIG_X=1:1:6\nCONFIG_NUM_EPOCHS=10\nCONFIG_EPOCH_MS=60\n"

@@ -25,7 +25,7 @@ _MARKERS = {  # verdict -> marker, colour, words of the legend
     Verdict.BEST: ("o", _BLUE, "best"),
     Verdict.TIED: ("D", _SKY, "tied with the best (95%, paired by seed)"),
     Verdict.BEHIND: ("s", _GREY, "behind the best"),
-    Verdict.UNKNOWN: ("o", _GREY, "one seed: no spread known"),
+    Verdict.UNKNOWN: ("o", _GREY, "not known (that difference has no spread)"),
 }
 _GROUPS_SHOWN = 20
 _NAMES_SHOWN = 6
@@ -131,7 +131,7 @@ def _style_values(axes: "Axes", metric: str, which: str) -> None:
 
 def _score_label(ranking: Ranking, low: float) -> str:
     name = metric_name(ranking.objective)
-    what = f"{name}: mean over seeds, 95% t interval, each seed a ring" if ranking.has_repeats else name
+    what = f"{name}: mean over seeds, 95% t interval (cut at the edges), each seed a ring" if ranking.has_repeats else name
     better = "smaller" if ranking.direction == "minimize" else "larger"
     starts = f"; the axis starts at {number(ranking.objective, low)}, not at 0" if low > 0 else ""
     return f"{what} ({better} is better{starts})"
@@ -238,9 +238,9 @@ def _mean_curve(curves: list[Curve]) -> Curve:
 
 
 def _curve_limits(curves: list[Curve]) -> tuple[float, float]:
-    """The range of the coloured curves after the first third of training, where they differ by more than the start."""
+    """The range of the coloured curves after the first quarter of training: the start would squeeze what sets them apart."""
     last = max(curve[-1][0] for curve in curves)
-    late = [y for curve in curves for x, y in curve if x >= last / 3]
+    late = [y for curve in curves for x, y in curve if x >= last / 4]
     low, high = min(late), max(late)
     pad = 0.06 * ((high - low) or abs(high) * 0.1 or 1.0)
     return low - pad, high + pad

@@ -34,7 +34,7 @@ class Verdict(StrEnum):
     BEST = "best"  # the first of those with the best mean
     TIED = "tied"  # the 95 % interval of the paired difference includes 0
     BEHIND = "behind"  # it does not
-    UNKNOWN = "unknown"  # fewer than two seeds in common: no spread of the difference is known
+    UNKNOWN = "unknown"  # the spread of the difference is not known: fewer than two seeds in common, or equal on all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +133,13 @@ def _place(scored: list[tuple[float, Group]]) -> list[Group]:
 
 
 def _verdict(group: Group, best: Group) -> Verdict:
-    by_difference = paired_difference(group, best)
-    if by_difference.mean is None or by_difference.half_width is None:
+    difference = paired_difference(group, best)
+    if difference.mean is None or difference.half_width is None:
         return Verdict.UNKNOWN
-    return Verdict.TIED if abs(by_difference.mean) <= by_difference.half_width else Verdict.BEHIND
+    if abs(difference.mean) <= difference.half_width:
+        return Verdict.TIED
+    # One validation example more on either of two seeds gives an interval of no width: that is not certainty.
+    return Verdict.BEHIND if difference.half_width > 1e-9 * abs(difference.mean) else Verdict.UNKNOWN
 
 
 def paired_difference(group: Group, other: Group) -> Spread:

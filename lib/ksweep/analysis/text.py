@@ -12,7 +12,7 @@ _RULE = "=" * 60
 _THIN = "-" * 40
 _CONFIGS_SHOWN = 8
 _FAILURES_SHOWN = 5  # on the terminal; the file has all
-_VERDICTS = {Verdict.BEST: "best", Verdict.TIED: "tied", Verdict.BEHIND: "behind", Verdict.UNKNOWN: "one seed"}
+_VERDICTS = {Verdict.BEST: "best", Verdict.TIED: "tied", Verdict.BEHIND: "behind", Verdict.UNKNOWN: "unknown"}
 
 
 def ranking_text(sweep_dir: SweepDir, *, top: int = 10) -> str:
@@ -155,7 +155,7 @@ def _against_best(group: Group) -> str:
         Verdict.BEST: "best",
         Verdict.TIED: "tied with the best: the difference is within noise",
         Verdict.BEHIND: "behind the best by more than noise",
-        Verdict.UNKNOWN: "one seed in common with the best: no spread known",
+        Verdict.UNKNOWN: "whether it is behind the best is not known: their difference has no spread over seeds",
         None: "",
     }[group.verdict]
 
@@ -224,12 +224,11 @@ def _config_cell(group: Group) -> str:
 def _legend(ranking: Ranking) -> str:
     lines = [f"Ranked by {_criterion(ranking)}."] if len(ranking.ranked) > 1 else []
     if ranking.has_repeats:
-        lines.append(
-            "±: sample standard deviation over n seeds. tied: the 95% t interval of the difference from the best, paired by"
-        )
-        lines.append(
-            "seed, includes 0; behind: it does not (one comparison at a time); one seed: fewer than 2 in common, no spread known."
-        )
+        lines += [
+            "±: sample standard deviation over n seeds. tied: the 95% t interval of the difference from the best, paired by",
+            "seed, includes 0; behind: it does not (one comparison at a time); unknown: that difference has no spread, with",
+            "fewer than 2 seeds in common or the same value on all.",
+        ]
     elif len(ranking.ranked) > 1:
         lines.append("One seed each: no spread is known, so close ranks may be chance (repeat them: CONFIG_SEED=1|2|3).")
     if ranking.unranked:

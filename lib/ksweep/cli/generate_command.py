@@ -18,8 +18,12 @@ from ksweep.sweep.sweep import config_values
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module docstring."""
     add_range_arguments(parser)
-    parser.add_argument("--out", metavar="D", type=Path, default=Path("sweep_configs"), help="directory of configs (default: %(default)s)")
-    parser.add_argument("--results", metavar="R", type=Path, default=Path("test_matrix_results"), help="results, whose labels are kept")
+    parser.add_argument(
+        "--out", metavar="D", type=Path, default=Path("sweep_configs"), help="directory of configs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--results", metavar="R", type=Path, default=Path("test_matrix_results"), help="results, whose labels are kept"
+    )
     add_start_arguments(parser)
 
 
@@ -38,7 +42,11 @@ def generate(tree: Tree, args: argparse.Namespace, *, is_fresh: bool) -> None:
         say(f"note: {note}")
     say(f"{file.path}: cartesian {counts['cartesian']} -> legal {counts['legal']} -> distinct {counts['distinct']}")
     values = config_values(expansion.points[0].text)
-    check_size(len(expansion.points), int(values.get("SWEEP_MAX_RUNS", 0)) or len(expansion.points), is_confirmed=args.yes or args.dry_run)
+    check_size(
+        len(expansion.points),
+        int(values.get("SWEEP_MAX_RUNS", 0)) or len(expansion.points),
+        is_confirmed=args.yes or args.dry_run,
+    )
     labels = {} if is_fresh else _labels(file, expansion, args)
     if args.dry_run:
         numbered = assign_labels([point.id for point in expansion.points], labels)

@@ -5,12 +5,10 @@ Messages about what a .config asks for and does not get are warnings; a preset t
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
+from ksweep.cli.tree import Tree, say, warn
 from ksweep.kconfig.targets import TARGETS, Job, run_target
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,15 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the target did what it promises; RequestError when it could not."""
+    tree = Tree()
     job = Job(
-        root=ROOT,
+        root=tree.root,
         config=args.config,
         preset=args.defconfig,
         files=tuple(args.files),
         environ=os.environ,
-        say=print,
-        warn=lambda text: print(f"warning: {text}", file=sys.stderr),
+        say=say,
+        warn=lambda problem: warn(f"warning: {problem}"),
         ask=input,
     )
-    run_target(args.target, job)
+    run_target(args.target, job, tree.kconf)
     return 0

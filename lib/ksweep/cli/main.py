@@ -49,5 +49,5 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output (head, a pager) has gone
-        sys.stdout = None  # type: ignore[assignment]  # so that nothing is flushed into the closed pipe at exit
+        sys.stdout = None  # so that nothing is flushed into the closed pipe at exit
         return 0

@@ -26,7 +26,13 @@ MAX_DIFFERENCES_SHOWN = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module docstring."""
     parser.add_argument("config", type=Path, help="config file, or run directory")
-    parser.add_argument("--results", metavar="R", type=Path, default=Path("test_matrix_results"), help="where sweeps are and its directory is made")
+    parser.add_argument(
+        "--results",
+        metavar="R",
+        type=Path,
+        default=Path("test_matrix_results"),
+        help="where sweeps are and its directory is made",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,6 +72,8 @@ def _compare(new: RunDir, old: RunDir, before: dict[str, object], now: dict[str,
     say(f"differs from {old.path} in {len(differences)} of {count} numbers:")
     for line in [*differences[:MAX_DIFFERENCES_SHOWN], *(["..."] if len(differences) > MAX_DIFFERENCES_SHOWN else [])]:
         say(f"  {line}")
-    changed = [name for name in ("git", "host", "system", "cores", "packages", "threads", "device") if before.get(name) != now.get(name)]
+    changed = [
+        name for name in ("git", "host", "system", "cores", "packages", "threads", "device") if before.get(name) != now.get(name)
+    ]
     say(f"what changed since: {', '.join(changed)}" if changed else "nothing that is recorded has changed since")
     return 1

@@ -15,8 +15,12 @@ from ksweep.sweep.configs import read_configs
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module docstring."""
-    parser.add_argument("--config-dir", metavar="D", type=Path, default=Path("sweep_configs"), help="directory of configs (default: %(default)s)")
-    parser.add_argument("--output-dir", metavar="R", type=Path, default=Path("test_matrix_results"), help="where the sweep directory is made")
+    parser.add_argument(
+        "--config-dir", metavar="D", type=Path, default=Path("sweep_configs"), help="directory of configs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output-dir", metavar="R", type=Path, default=Path("test_matrix_results"), help="where the sweep directory is made"
+    )
     parser.add_argument("--continue-dir", metavar="S", type=Path, help="continue this sweep directory")
     parser.add_argument("--jobs", metavar="N", type=positive_int, help="parallel runs")
     parser.add_argument("--fresh", action="store_true", help="start anew in a new directory")

@@ -46,7 +46,13 @@ def run_plan(
     check_size(num_todo, int(values.get("SWEEP_MAX_RUNS", num_todo)), is_confirmed=is_confirmed)
     if is_dry:
         return _dry_run(plan, dir, done, len(slots_for(values, jobs)))
-    if dir and before and not num_todo and before.active_points and {p.id for p in before.active_points} == {c.id for c in plan.configs}:
+    if (
+        dir
+        and before
+        and not num_todo
+        and before.active_points
+        and {p.id for p in before.active_points} == {c.id for c in plan.configs}
+    ):
         return report(dir, before, list(results_of(dir, before).values()), is_new=False)
     check_results_root(results, num_todo)
     dir = dir or new_sweep_dir(results)
@@ -60,7 +66,9 @@ def run_plan(
         lock.release()
 
 
-def continue_sweep(tree: Tree, dir: SweepDir, *, jobs: int | None = None, is_wanted: Callable[[Result], bool] = lambda result: False) -> int:
+def continue_sweep(
+    tree: Tree, dir: SweepDir, *, jobs: int | None = None, is_wanted: Callable[[Result], bool] = lambda result: False
+) -> int:
     """Run what has no final result in a sweep, and what `is_wanted` again; rank it. Returns the exit code."""
     record = SweepRecord.load(dir)
     check_results_root(dir.path.parent, len(record.active_points))
@@ -79,7 +87,13 @@ def continue_sweep(tree: Tree, dir: SweepDir, *, jobs: int | None = None, is_wan
 
 
 def _run_and_report(
-    tree: Tree, dir: SweepDir, record: SweepRecord, lock: SweepLock, *, jobs: int | None, is_wanted: Callable[[Result], bool] = lambda result: False
+    tree: Tree,
+    dir: SweepDir,
+    record: SweepRecord,
+    lock: SweepLock,
+    *,
+    jobs: int | None,
+    is_wanted: Callable[[Result], bool] = lambda result: False,
 ) -> int:
     outcome = run_sweep(
         tree.root, dir, record, lock, jobs=jobs, selectors=tree.selectors, is_wanted=is_wanted, progress_of=make_progress
@@ -103,7 +117,9 @@ def report(dir: SweepDir, record: SweepRecord, results: list[Result], *, is_new:
     return 1 if any(result.status.is_bad for result in results) else 0
 
 
-def _directory(plan: ConfigSet, results: Path, *, is_fresh: bool, continue_dir: Path | None) -> tuple[SweepDir | None, SweepRecord | None]:
+def _directory(
+    plan: ConfigSet, results: Path, *, is_fresh: bool, continue_dir: Path | None
+) -> tuple[SweepDir | None, SweepRecord | None]:
     if continue_dir is not None:
         dir = SweepDir(continue_dir)
         return dir, SweepRecord.load(dir)
@@ -119,7 +135,8 @@ def _check_steering(plan: ConfigSet) -> None:
         for name in STEERING:
             if values.get(name) != first[name]:
                 raise RequestError(
-                    f'{config.config}: CONFIG_{name}: found "{values.get(name)}", but {plan.configs[0].config} has "{first[name]}"; '
+                    f'{config.config}: CONFIG_{name}: found "{values.get(name)}", '
+                    f'but {plan.configs[0].config} has "{first[name]}"; '
                     "the configs of one sweep are ranked alike"
                 )
 
@@ -131,5 +148,8 @@ def _dry_run(plan: ConfigSet, dir: SweepDir | None, done: set[str], num_slots: i
         shown = " ".join(f"{name}={value}" for name, value in config.values.items())
         say(f"{config.config} {'done ' if config.id in done else 'to run'} {shown}")
     where = f"in {dir.path}" if dir else "in a new directory"
-    say(f"dry run: {len(plan.configs) - len(done)} of {len(plan.configs)} would run {where}, {num_slots} at a time; nothing was started")
+    say(
+        f"dry run: {len(plan.configs) - len(done)} of {len(plan.configs)} would run {where}, {num_slots} at a time; "
+        "nothing was started"
+    )
     return 0

@@ -44,7 +44,9 @@ class EchoProgress(Progress):
         sys.stdout.flush()
 
 
-def run_single(tree: Tree, config: PlannedConfig, results: Path, *, kind: str, source: Path, slot: Slot) -> tuple[RunDir, Result | None]:
+def run_single(
+    tree: Tree, config: PlannedConfig, results: Path, *, kind: str, source: Path, slot: Slot
+) -> tuple[RunDir, Result | None]:
     """Run one config in a directory of its own, `<kind>_YYYYMMDD_HHMMSS` below `results`; None: it was interrupted."""
     check_results_root(results, 1)
     dir = new_sweep_dir(results, kind)
@@ -61,9 +63,18 @@ def run_single(tree: Tree, config: PlannedConfig, results: Path, *, kind: str, s
     try:
         record = save_plan(dir, plan, None, config_values(config.text), tree.git, tree.kconfig_hash)
         run_dir = RunDir(dir.path / record.points[0].run_dir)
-        say(f"{run_dir.path}: {slot.threads} thread{'s' * (slot.threads > 1)}" + (f", device {slot.device}" if slot.device else ""))
+        say(
+            f"{run_dir.path}: {slot.threads} thread{'s' * (slot.threads > 1)}"
+            + (f", device {slot.device}" if slot.device else "")
+        )
         outcome = run_sweep(
-            tree.root, dir, record, lock, slots=[slot], selectors=tree.selectors, progress_of=lambda board: EchoProgress(board, run_dir.log)
+            tree.root,
+            dir,
+            record,
+            lock,
+            slots=[slot],
+            selectors=tree.selectors,
+            progress_of=lambda board: EchoProgress(board, run_dir.log),
         )
     finally:
         lock.release()
@@ -72,7 +83,11 @@ def run_single(tree: Tree, config: PlannedConfig, results: Path, *, kind: str, s
         say(outcome.stopped)
         return run_dir, None
     metrics = "  ".join(f"{name} {value:.4g}" if value is not None else f"{name} -" for name, value in result.metrics.items())
-    say(f"{result.status} in {duration_text(result.wall_s)}" + (f": {result.reason}" if result.reason else "") + (f"\n{metrics}" if metrics else ""))
+    say(
+        f"{result.status} in {duration_text(result.wall_s)}"
+        + (f": {result.reason}" if result.reason else "")
+        + (f"\n{metrics}" if metrics else "")
+    )
     return run_dir, result
 
 

@@ -18,7 +18,9 @@ from ksweep.sweep.sweep import config_values, slots_for
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module docstring."""
     parser.add_argument("--config", metavar="C", type=Path, default=Path(".config"), help="configuration (default: %(default)s)")
-    parser.add_argument("--results", metavar="R", type=Path, default=Path("test_matrix_results"), help="where its directory is made")
+    parser.add_argument(
+        "--results", metavar="R", type=Path, default=Path("test_matrix_results"), help="where its directory is made"
+    )
     parser.add_argument("--epochs", metavar="N", help="NUM_EPOCHS, whatever the configuration says")
 
 
@@ -30,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     file = read_range_file(args.config, lambda name: find_preset(tree.root, name))
     expansion = tree.resolver.expand(file, {"NUM_EPOCHS": (args.epochs, "EPOCHS")} if args.epochs is not None else {})
     if len(expansion.points) > 1:
-        raise RequestError(f"{args.config}: {len(expansion.points)} points, allowed: 1; run it with `make sweep RANGE_CONFIG={args.config}`")
+        raise RequestError(
+            f"{args.config}: {len(expansion.points)} points, allowed: 1; run it with `make sweep RANGE_CONFIG={args.config}`"
+        )
     point = expansion.points[0]
     config = PlannedConfig(config="config_001", id=point.id, values={}, index=None, text=point.text)
     slot = slots_for(config_values(point.text), 1)[0]

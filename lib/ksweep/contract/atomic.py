@@ -115,7 +115,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     records = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines(): a JSON string may hold other line separators
         try:
             record = json.loads(line)
         except ValueError:

@@ -1,5 +1,6 @@
 """Typed, recorded access to one finished configuration."""
 
+import builtins
 import difflib
 import math
 import re
@@ -32,20 +33,22 @@ def parse_config(text: str) -> dict[str, tuple[str, int]]:
 class RunConfig:
     """A finished configuration: `cfg.int("BATCH_SIZE")`. Remembers every symbol that was read, with its value.
 
+    Its methods are named after the types that they return; `builtins.str` in this class is the type.
+
     What was read is the proof that a knob arrived, so ask for a symbol only where its value is used.
     """
 
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, text: builtins.str, source: builtins.str) -> None:
         self.source = source
         self._values = parse_config(text)
-        self.symbols_read: dict[str, str] = {}
+        self.symbols_read: dict[builtins.str, builtins.str] = {}
 
     @classmethod
     def load(cls, path: Path) -> "RunConfig":
         """Read a .config file. OSError when it cannot be read."""
         return cls(path.read_text(encoding="utf-8"), str(path))
 
-    def str(self, name: str) -> str:
+    def str(self, name: builtins.str) -> builtins.str:
         """The value as text. A symbol that the file does not have (its dependencies are not met) is an error."""
         if name not in self._values:
             near = difflib.get_close_matches(name, self._values, n=3)
@@ -57,7 +60,7 @@ class RunConfig:
         self.symbols_read[name] = value
         return value
 
-    def bool(self, name: str) -> bool:
+    def bool(self, name: builtins.str) -> builtins.bool:
         """True for y. A bool whose dependencies are not met is not in the file and counts as n, as in Kconfig."""
         if name not in self._values:
             self.symbols_read[name] = "n"
@@ -67,14 +70,14 @@ class RunConfig:
             raise self._wrong(name, "y or n")
         return value == "y"
 
-    def int(self, name: str) -> int:
+    def int(self, name: builtins.str) -> builtins.int:
         """The value as a whole number, decimal or 0x-hexadecimal."""
         try:
             return int(self.str(name), 0)
         except ValueError:
             raise self._wrong(name, "a whole number") from None
 
-    def float(self, name: str) -> float:
+    def float(self, name: builtins.str) -> builtins.float:
         """The value as a finite real number."""
         try:
             value = float(self.str(name))
@@ -84,6 +87,6 @@ class RunConfig:
             raise self._wrong(name, "a finite number")
         return value
 
-    def _wrong(self, name: str, allowed: str) -> ConfigError:
+    def _wrong(self, name: builtins.str, allowed: builtins.str) -> ConfigError:
         value, line = self._values[name]
         return ConfigError(f'{self.source}:{line}: CONFIG_{name}: found "{value}", allowed: {allowed}')

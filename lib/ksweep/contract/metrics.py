@@ -19,11 +19,13 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """The reports of a run in order of `step`, over all its attempts.
 
     An attempt that continues from a checkpoint repeats what came after it: a step that does not rise replaces all
-    from there on. Lines without a step (foreign programs) count as the next one.
+    from there on. Lines without a step that is a number (foreign programs) count as the next one.
     """
     history: list[dict[str, Any]] = []
     for record in read_lines(path):
-        step = record.setdefault("step", history[-1]["step"] + 1 if history else 1)
+        if not isinstance(record.get("step"), int | float):
+            record["step"] = history[-1]["step"] + 1 if history else 1
+        step = record["step"]
         while history and history[-1]["step"] >= step:
             history.pop()
         history.append(record)

@@ -27,7 +27,11 @@ def git_state(root: Path) -> dict[str, Any]:
     if commit is None or diff is None or new is None:
         return {"commit": None, "dirty": None, "diff": None}
     changes = diff + new
-    return {"commit": commit.decode().strip(), "dirty": bool(changes), "diff": hashlib.sha256(changes).hexdigest()[:16] if changes else None}
+    return {
+        "commit": commit.decode().strip(),
+        "dirty": bool(changes),
+        "diff": hashlib.sha256(changes).hexdigest()[:16] if changes else None,
+    }
 
 
 def machine() -> dict[str, Any]:

@@ -26,7 +26,7 @@ class PointRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """The whole of `sweep.json`. `axes`: one entry an axis, its symbols (several when paired) and its value tuples in file order."""
+    """The whole of `sweep.json`. `axes`: one entry an axis, its symbols (several when paired) and value tuples in file order."""
 
     name: str
     range_file: str | None

@@ -125,7 +125,15 @@ class Launcher:
         _, status = os.waitpid(pid, 0)
         self._kill_orphans(run_dir)
         code = os.waitstatus_to_exitcode(status)
-        self._send({"event": "ended", "key": key, "code": code if code >= 0 else None, "signal": -code if code < 0 else None, "at": time.time()})
+        self._send(
+            {
+                "event": "ended",
+                "key": key,
+                "code": code if code >= 0 else None,
+                "signal": -code if code < 0 else None,
+                "at": time.time(),
+            }
+        )
 
     def _kill_orphans(self, run_dir: str) -> None:
         """Kill what the run left behind outside of its group; such orphans are children of the launcher now."""

@@ -1,8 +1,10 @@
 """Why a symbol does not have the value that was asked for: which term of its dependencies failed."""
 
+from typing import Any
+
 from kconfiglib import AND, BOOL, OR, Choice, MenuNode, Symbol, expr_str, expr_value, split_expr
 
-Expr = Symbol | tuple  # type: ignore[type-arg]  # kconfiglib's own expression form
+Expr = Any  # kconfiglib's own form: a Symbol, or a tuple of an operator and expressions
 
 
 def failing_terms(item: Symbol | Choice) -> list[Expr]:

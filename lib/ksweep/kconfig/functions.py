@@ -7,7 +7,8 @@ Kconfig has no real-valued type: a learning rate is a string, and `range` does n
             default "0.001"
             $(real,LEARNING_RATE,>0,<=10)
 
-kconfiglib finds this module by the environment variable KCONFIG_FUNCTIONS and calls the function while it parses; it expands to nothing.
+kconfiglib finds this module by the environment variable KCONFIG_FUNCTIONS and calls the function while it parses; it expands to
+nothing.
 """
 
 import operator
@@ -37,7 +38,9 @@ class Real:
             number = Decimal("NaN")
         if number.is_finite() and all(_COMPARISONS[sign](number, limit) for sign, limit in self.bounds):
             return None
-        return f'found "{value}", allowed: a number {" and ".join(sign + " " + str(limit) for sign, limit in self.bounds)}'.rstrip()
+        return (
+            f'found "{value}", allowed: a number {" and ".join(sign + " " + str(limit) for sign, limit in self.bounds)}'.rstrip()
+        )
 
 
 def declared_bounds(kconf: Any) -> dict[str, Real]:

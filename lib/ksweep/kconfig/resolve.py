@@ -129,7 +129,10 @@ class Resolver:
         axes += self._repeats(fixed, axes)
         combinations = math.prod(len(a.values) for a in axes)
         if combinations > MAX_COMBINATIONS:
-            raise RequestError(f"{file.path or file.name}: {combinations:,} combinations, allowed: {MAX_COMBINATIONS:,}; take fewer axes or values")
+            raise RequestError(
+                f"{file.path or file.name}: {combinations:,} combinations, allowed: {MAX_COMBINATIONS:,}; "
+                "take fewer axes or values"
+            )
         notes = self._imply_choices(fixed, [wish for a in axes for wish in self._wishes(a, a.values[0])])
         return self._walk(file, fixed, axes, notes, [a for a in assignments if not a.is_axis])
 
@@ -149,7 +152,11 @@ class Resolver:
         problems += self._static_problems(plain)
         wishes = [wish for a in plain for wish in self._wishes(a, a.values[0], known_only=True)]
         self._set_base(wishes)
-        return problems + [self._lost(wish) for wish in wishes if wish.state() != "ok" and not _is_absent(wish)] + self._computed(plain)
+        return (
+            problems
+            + [self._lost(wish) for wish in wishes if wish.state() != "ok" and not _is_absent(wish)]
+            + self._computed(plain)
+        )
 
     def point_id(self, text: str) -> str:
         """Content id of a complete configuration: equal numbers are equal (0.10 and 1e-1), steering symbols do not count."""
@@ -159,7 +166,9 @@ class Resolver:
             if name.startswith(STEERING_PREFIX):
                 continue
             if name in self.bounds:
-                value = self._canonical.get(value) or self._canonical.setdefault(value, str(Decimal(value.strip('"')).normalize()))
+                value = self._canonical.get(value) or self._canonical.setdefault(
+                    value, str(Decimal(value.strip('"')).normalize())
+                )
             digest.update(f"{name}={value}\n".encode())
         return digest.hexdigest()[:16]
 
@@ -175,7 +184,9 @@ class Resolver:
         for a in assignments:
             shown = ", ".join("CONFIG_" + name for name in a.symbols)
             if a.is_axis and any(name.startswith(STEERING_PREFIX) for name in a.symbols):
-                problems.append(f"{a.where}: {shown}: found {_listed(a)}, allowed: one value; it steers the sweep and cannot be swept")
+                problems.append(
+                    f"{a.where}: {shown}: found {_listed(a)}, allowed: one value; it steers the sweep and cannot be swept"
+                )
             elif a.is_axis and (computed := [name for name in a.symbols if self._is_known(name) and not self._can_be_set(name)]):
                 problems.append(f"{a.where}: CONFIG_{computed[0]}: it is computed from other symbols and cannot be swept")
             elif a.sampled:
@@ -209,10 +220,13 @@ class Resolver:
                     if not wish.symbol.choice or wish.value != "y" or wish.name != name:
                         continue
                     first, member = chosen.setdefault(wish.symbol.choice, (a, wish.symbol))
-                    clash = first is not a and first.depth == a.depth and (member is not wish.symbol or a.is_axis or first.is_axis)
+                    clash = (
+                        first is not a and first.depth == a.depth and (member is not wish.symbol or a.is_axis or first.is_axis)
+                    )
                     if clash:
                         problems.append(
-                            f"{a.where}: CONFIG_{name}: a second member of one choice; CONFIG_{first.symbols[0]} is at {first.where}; "
+                            f"{a.where}: CONFIG_{name}: a second member of one choice; "
+                            f"CONFIG_{first.symbols[0]} is at {first.where}; "
                             "keep one, or sweep over the members"
                         )
         return problems
@@ -228,7 +242,9 @@ class Resolver:
         known = [sym.name for sym in self.kconf.unique_defined_syms]
         near = difflib.get_close_matches(name, known, n=3)
         near += [other for other in known if name in other and other not in near][:2]
-        return f"CONFIG_{name}: no such symbol in the Kconfig tree" + (f"; near it: {', '.join(near)}" if near else "; see make menuconfig")
+        return f"CONFIG_{name}: no such symbol in the Kconfig tree" + (
+            f"; near it: {', '.join(near)}" if near else "; see make menuconfig"
+        )
 
     def _value_problem(self, name: str, value: str) -> str | None:
         symbol = self.kconf.syms[name]
@@ -300,7 +316,9 @@ class Resolver:
             member, wish = member_and_wish
             settled.add(member.choice)
             fixed.append(_Wish(member.name, "y", member, "y", wish.where))
-            notes.append(f"{wish.where}: CONFIG_{wish.name} needs CONFIG_{member.name}=y, and the file leaves that choice open: taken")
+            notes.append(
+                f"{wish.where}: CONFIG_{wish.name} needs CONFIG_{member.name}=y, and the file leaves that choice open: taken"
+            )
         return notes
 
     def _implied(self, fixed: list[_Wish], first: list[_Wish], settled: set[Choice]) -> tuple[Symbol, _Wish] | None:
@@ -355,7 +373,9 @@ class Resolver:
             if id in points:
                 why = "; ".join(f"{wish.name} {unmet(wish.symbol.choice or wish.symbol)}" for wish in inactive if wish in swept)
                 requested = {wish.name: wish.text for wish in swept}
-                identical.append(Dropped(values=requested, reason=f"same as {_shown(points[id].values)}" + (f": {why}" if why else "")))
+                identical.append(
+                    Dropped(values=requested, reason=f"same as {_shown(points[id].values)}" + (f": {why}" if why else ""))
+                )
             else:
                 points[id] = Point(id=id, values=values, index=index, text=text)
         never = [why for key, why in inactive_why.items() if inactive_at[key] == total]
@@ -426,7 +446,10 @@ class Resolver:
                     continue
                 symbol = self.kconf.syms[name]
                 if not any(node.prompt for node in symbol.nodes) and symbol.str_value != text:
-                    problems.append(f'{a.where}: CONFIG_{name}: found "{text}", but it is computed and is "{symbol.str_value}"; remove the line')
+                    problems.append(
+                        f'{a.where}: CONFIG_{name}: found "{text}", but it is computed '
+                        f'and is "{symbol.str_value}"; remove the line'
+                    )
         return problems
 
 
@@ -457,7 +480,9 @@ def _override(assignments: tuple[Assignment, ...], overrides: Mapping[str, tuple
     for a in assignments:
         paired = [name for name in a.symbols if name in overrides]
         if paired and len(a.symbols) > 1:
-            raise RequestError(f"{a.where}: CONFIG_{paired[0]} is paired with other symbols here and cannot be set by {overrides[paired[0]][1]}")
+            raise RequestError(
+                f"{a.where}: CONFIG_{paired[0]} is paired with other symbols here and cannot be set by {overrides[paired[0]][1]}"
+            )
         if not paired:
             kept.append(a)
     return (*kept, *(Assignment(symbols=(name,), values=((value,),), where=where) for name, (value, where) in overrides.items()))
@@ -469,7 +494,9 @@ def _is_absent(wish: _Wish) -> bool:
 
 
 def _listed(a: Assignment) -> str:
-    return str(a.sampled) if a.sampled else "|".join(",".join(row) for row in a.values[:6]) + ("|..." if len(a.values) > 6 else "")
+    return (
+        str(a.sampled) if a.sampled else "|".join(",".join(row) for row in a.values[:6]) + ("|..." if len(a.values) > 6 else "")
+    )
 
 
 def _shown(values: Mapping[str, str]) -> str:

@@ -112,7 +112,9 @@ class _Parser:
             symbols = tuple(name.strip().removeprefix("CONFIG_") for name in match[1].split(","))
             self._assign(symbols, match[2].strip(), where, depth)
         else:
-            raise ValueProblem(f'found "{line}", allowed: CONFIG_<SYMBOL>=<values>, include <preset>, require <expression>, # comment')
+            raise ValueProblem(
+                f'found "{line}", allowed: CONFIG_<SYMBOL>=<values>, include <preset>, require <expression>, # comment'
+            )
 
     def _assign(self, symbols: tuple[str, ...], text: str, where: str, depth: int) -> None:
         try:

@@ -1,7 +1,7 @@
 """`require` expressions: Python's comparisons and arithmetic over symbols, exact, and nothing else.
 
-    require BATCH_SIZE * LEARNING_RATE <= 0.1
-    require OPTIMIZER != "sgd" or LEARNING_RATE >= 0.01
+require BATCH_SIZE * LEARNING_RATE <= 0.1
+require OPTIMIZER != "sgd" or LEARNING_RATE >= 0.01
 """
 
 import ast
@@ -48,7 +48,7 @@ class Requirement:
 
 def parse_requirement(text: str, where: str) -> Requirement:
     """Parse the part after `require`. ValueProblem when it holds anything but the allowed operators."""
-    allowed = "and or not, + - * / // %, == != < <= > >= in, symbols, numbers and \"text\""
+    allowed = 'and or not, + - * / // %, == != < <= > >= in, symbols, numbers and "text"'
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError):
@@ -69,7 +69,9 @@ def parse_requirement(text: str, where: str) -> Requirement:
 
 def _evaluate(node: ast.expr, values: Mapping[str, str | None]) -> Any:
     if isinstance(node, ast.Constant):
-        return Decimal(str(node.value)) if isinstance(node.value, int | float) and not isinstance(node.value, bool) else node.value
+        return (
+            Decimal(str(node.value)) if isinstance(node.value, int | float) and not isinstance(node.value, bool) else node.value
+        )
     if isinstance(node, ast.Name):
         return _typed(node.id if node.id in ("y", "n") else values[node.id])
     if isinstance(node, ast.Tuple):

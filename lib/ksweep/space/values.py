@@ -1,9 +1,9 @@
 """One value expression of a range file -> the texts that it stands for.
 
-  a|b|c                choices, trimmed; "quoted text" is literal, and any choice may itself be a range
-  start:step:end       inclusive, exact decimals, both directions
-  log(lo, hi, n)       n log-spaced values
-  uniform(lo, hi) loguniform(lo, hi) int(lo, hi[, step]) logint(lo, hi)    sampled: no list of values
+a|b|c                choices, trimmed; "quoted text" is literal, and any choice may itself be a range
+start:step:end       inclusive, exact decimals, both directions
+log(lo, hi, n)       n log-spaced values
+uniform(lo, hi) loguniform(lo, hi) int(lo, hi[, step]) logint(lo, hi)    sampled: no list of values
 """
 
 import re

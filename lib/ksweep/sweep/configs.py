@@ -62,7 +62,8 @@ def known_labels(directory: Path, source: str) -> dict[str, str]:
     summary = read_json(directory / SUMMARY_JSON)
     if not isinstance(summary, dict) or summary.get("source") != source:
         return {}
-    return {entry["id"]: entry["config"] for entry in summary["configs"]} | summary.get("retired", {})
+    labels: dict[str, str] = summary.get("retired", {})
+    return labels | {entry["id"]: entry["config"] for entry in summary["configs"]}
 
 
 def write_configs(expansion: Expansion, file: RangeFile, directory: Path, labels: Mapping[str, str]) -> list[str]:
@@ -92,7 +93,11 @@ def write_configs(expansion: Expansion, file: RangeFile, directory: Path, labels
 
 
 def _old_files(directory: Path) -> dict[str, str]:
-    return {path.name: path.read_text(encoding="utf-8", errors="replace") for path in directory.iterdir() if _CONFIG_NAME.fullmatch(path.name)}
+    return {
+        path.name: path.read_text(encoding="utf-8", errors="replace")
+        for path in directory.iterdir()
+        if _CONFIG_NAME.fullmatch(path.name)
+    }
 
 
 def _set_aside_edited(directory: Path, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
@@ -139,7 +144,8 @@ def _summary(expansion: Expansion, file: RangeFile, assigned: Mapping[str, str],
         "counts": expansion.counts,
         "notes": expansion.notes,
         "configs": [
-            {"config": assigned[p.id], "id": p.id, "values": p.values, "index": list(p.index), "sha256": _sha(p.text)} for p in expansion.points
+            {"config": assigned[p.id], "id": p.id, "values": p.values, "index": list(p.index), "sha256": _sha(p.text)}
+            for p in expansion.points
         ],
         "illegal": [{"values": d.values, "reason": d.reason} for d in expansion.illegal],
         "identical": [{"values": d.values, "reason": d.reason} for d in expansion.identical],
@@ -182,7 +188,9 @@ def read_configs(directory: Path, resolver: Resolver) -> ConfigSet:
     summary = summary if isinstance(summary, dict) else {}
     if summary and not summary["complete"]:
         raise RequestError(f"{directory}: writing it was interrupted; run `make sweep-generate` again")
-    paths = sorted((path for path in directory.iterdir() if _CONFIG_NAME.fullmatch(path.name)), key=lambda path: label_number(path.name))
+    paths = sorted(
+        (path for path in directory.iterdir() if _CONFIG_NAME.fullmatch(path.name)), key=lambda path: label_number(path.name)
+    )
     if not paths:
         raise RequestError(f"{directory}: no config_NNN file in it; make them with `make sweep-generate RANGE_CONFIG=...`")
     generated = {entry["config"]: entry for entry in summary.get("configs", [])}
@@ -194,7 +202,9 @@ def read_configs(directory: Path, resolver: Resolver) -> ConfigSet:
         text = path.read_text(encoding="utf-8", errors="replace")
         entry = generated.get(path.name)
         if entry and entry["sha256"] == _sha(text):
-            configs.append(PlannedConfig(config=path.name, id=entry["id"], values=entry["values"], index=tuple(entry["index"]), text=text))
+            configs.append(
+                PlannedConfig(config=path.name, id=entry["id"], values=entry["values"], index=tuple(entry["index"]), text=text)
+            )
             continue
         problems += resolver.load(path)
         text = resolver.text()
@@ -207,7 +217,8 @@ def read_configs(directory: Path, resolver: Resolver) -> ConfigSet:
         source=summary.get("source") or str(directory.resolve()),
         range_text=summary.get("range_text", ""),
         axes=summary.get("axes") or [{"symbols": [name], "values": []} for name in configs[0].values],
-        counts=summary.get("counts") or {"cartesian": len(configs), "legal": len(configs), "distinct": len({c.id for c in configs})},
+        counts=summary.get("counts")
+        or {"cartesian": len(configs), "legal": len(configs), "distinct": len({c.id for c in configs})},
         configs=_distinct(configs),
         plan_text=(directory / SUMMARY_TEXT).read_text() if (directory / SUMMARY_TEXT).exists() else "",
     )
@@ -221,7 +232,9 @@ def _with_values(configs: list[PlannedConfig], resolver: Resolver, axes: list[st
     names = list(axes)
     for name in dict.fromkeys(name for values in parsed.values() for name in values):
         symbol = resolver.kconf.syms.get(name)
-        is_knob = name in resolver.selectors or (symbol is not None and not symbol.choice and any(node.prompt for node in symbol.nodes))
+        is_knob = name in resolver.selectors or (
+            symbol is not None and not symbol.choice and any(node.prompt for node in symbol.nodes)
+        )
         differs = len({values.get(name) for values in parsed.values()}) > 1
         if is_knob and differs and name not in names and not name.startswith(STEERING_PREFIX):
             names.append(name)

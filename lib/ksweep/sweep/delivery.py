@@ -16,7 +16,7 @@ class Delivery:
         self._proven: set[str] = set()
 
     def dead_axes(self, values: Mapping[str, str], result: Result) -> list[str]:
-        """Symbols among the run's active axes that no run has read so far. Empty for a program that does not tell what it reads."""
+        """Symbols among the run's active axes that no run has read so far. Empty for a program that does not tell."""
         if result.symbols_read is None:
             return []
         read = set(result.symbols_read)

@@ -6,7 +6,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-
 SHRINKAGE = 0.5  # runs' worth of doubt in each factor: one noisy run must not decide an order
 
 

@@ -13,7 +13,9 @@ from ksweep.contract.paths import RunDir
 
 REFUSED = 2  # exit code by which a trainer says that its configuration is not acceptable
 LOG_TAIL_BYTES = 16_384
-_OUT_OF_MEMORY = re.compile(r"OutOfMemoryError|CUDA out of memory|DefaultCPUAllocator: can't allocate memory|^MemoryError|Cannot allocate memory", re.M)
+_OUT_OF_MEMORY = re.compile(
+    r"OutOfMemoryError|CUDA out of memory|DefaultCPUAllocator: can't allocate memory|^MemoryError|Cannot allocate memory", re.M
+)
 _NOT_METRICS = {"step", "epoch", "time_s"}
 
 
@@ -29,7 +31,15 @@ class Verdict:
     opened_at: float | None
 
 
-def judge(dir: RunDir, *, exit_code: int | None, signal_number: int | None, ended_because: tuple[Status, str] | None, objective: str, attempt: int) -> Verdict:
+def judge(
+    dir: RunDir,
+    *,
+    exit_code: int | None,
+    signal_number: int | None,
+    ended_because: tuple[Status, str] | None,
+    objective: str,
+    attempt: int,
+) -> Verdict:
     """The verdict on one attempt.
 
     `exit_code` or `signal_number` say how the process ended (neither: it vanished); `ended_because` is set when the

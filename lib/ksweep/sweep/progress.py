@@ -25,7 +25,7 @@ def duration_text(seconds: float) -> str:
 
 @dataclass
 class Board:
-    """What there is to show, kept by the runner. `running`: config -> (slot, start on the monotonic clock, what it last reported)."""
+    """What there is to show, kept by the runner. `running`: config -> (slot, start on the monotonic clock, last report)."""
 
     total: int
     objective: str

@@ -13,7 +13,6 @@ Ctrl-C: once lets the running ones finish and starts no more; twice ends them. S
 
 import errno
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -123,7 +122,9 @@ class Runner:
         self._eta_due = 0.0
         self._outcome = SweepRun()
 
-    def run(self, specs: Sequence[RunSpec], done: Sequence[tuple[Mapping[str, str], Result]], progress_of: Callable[[Board], Progress]) -> SweepRun:
+    def run(
+        self, specs: Sequence[RunSpec], done: Sequence[tuple[Mapping[str, str], Result]], progress_of: Callable[[Board], Progress]
+    ) -> SweepRun:
         """Run `specs` in this order, clearly longer ones first once durations are known.
 
         `done` are results that stand already, with the swept values of their points.
@@ -190,7 +191,15 @@ class Runner:
         seed = parse_config(spec.text).get("SEED", (None, 0))[0]
         write_json(
             dir.provenance,
-            {**self._provenance, "config": spec.config, "id": spec.id, "attempt": attempt, "seed": seed, "argv": spec.argv, "env": placed}
+            {
+                **self._provenance,
+                "config": spec.config,
+                "id": spec.id,
+                "attempt": attempt,
+                "seed": seed,
+                "argv": spec.argv,
+                "env": placed,
+            }
             | {"slot": slot.number, "device": slot.device, "threads": slot.threads},
             sync=False,
         )
@@ -210,7 +219,9 @@ class Runner:
 
     def _on_started(self, event: Started) -> None:
         active = self._active[event.key]
-        self._journal.add("run_started", config=active.spec.config, attempt=active.attempt, pid=event.pid, slot=active.slot.number)
+        self._journal.add(
+            "run_started", config=active.spec.config, attempt=active.attempt, pid=event.pid, slot=active.slot.number
+        )
 
     # -- end ---------------------------------------------------------------------------------------------------
 
@@ -229,7 +240,9 @@ class Runner:
         )
         result = self._result(active, event, verdict)
         if verdict.status.is_retried and active.attempt <= self._settings.retries and not self._is_hasty:
-            self._journal.add("run_retried", config=spec.config, attempt=active.attempt, status=verdict.status, reason=verdict.reason)
+            self._journal.add(
+                "run_retried", config=spec.config, attempt=active.attempt, status=verdict.status, reason=verdict.reason
+            )
             self._progress.say(f"{spec.config} {verdict.status}: {verdict.reason}; trying again")
             self._queue.append((spec, active.attempt + 1, [*active.earlier, f"{verdict.status}: {verdict.reason}"]))
             return
@@ -274,7 +287,7 @@ class Runner:
         self._durations.add(values, result.wall_s)
         value = result.metrics.get(self._settings.objective)
         best = self._board.best
-        if value is not None and (best is None or (value > best[1]) == self._settings.maximize and value != best[1]):
+        if value is not None and (best is None or ((value > best[1]) == self._settings.maximize and value != best[1])):
             self._board.best = result.config, value
 
     def _check_delivery(self, spec: RunSpec, result: Result) -> None:
@@ -303,7 +316,11 @@ class Runner:
             size = sum(path.stat().st_size for path in (active.spec.dir.log, active.spec.dir.metrics) if path.exists())
             if size != active.size_seen:
                 active.size_seen, active.quiet_since = size, now
-                self._board.running[active.spec.config] = active.slot.number, active.submitted_mono, self._last_report(active.spec.dir)
+                self._board.running[active.spec.config] = (
+                    active.slot.number,
+                    active.submitted_mono,
+                    self._last_report(active.spec.dir),
+                )
             if active.force_at is not None and now >= active.force_at:
                 self._executor.cancel(key, force=True)
             elif active.ended_because:
@@ -311,7 +328,9 @@ class Runner:
             elif limits.run_timeout_s and now - active.submitted_mono > limits.run_timeout_s:
                 self._end(key, Status.TIMEOUT, f"ran longer than {limits.run_timeout_s} s (SWEEP_RUN_TIMEOUT)")
             elif limits.silence_timeout_s and now - active.quiet_since > limits.silence_timeout_s:
-                self._end(key, Status.TIMEOUT, f"no output and no metrics for {limits.silence_timeout_s} s (SWEEP_SILENCE_TIMEOUT)")
+                self._end(
+                    key, Status.TIMEOUT, f"no output and no metrics for {limits.silence_timeout_s} s (SWEEP_SILENCE_TIMEOUT)"
+                )
 
     def _last_report(self, dir: RunDir) -> str:
         if not sys.stdout.isatty():
@@ -320,7 +339,9 @@ class Runner:
         if not history:
             return "no report yet"
         value = history[-1].get(self._settings.objective)
-        return f"epoch {history[-1].get('epoch', '?')}" + (f", {self._settings.objective} {value:.4f}" if isinstance(value, float) else "")
+        return f"epoch {history[-1].get('epoch', '?')}" + (
+            f", {self._settings.objective} {value:.4f}" if isinstance(value, float) else ""
+        )
 
     def _end(self, key: str, status: Status, reason: str) -> None:
         active = self._active[key]
@@ -351,7 +372,9 @@ class Runner:
     def _update_eta(self, now: float) -> None:
         if now < self._eta_due or not len(self._durations):
             return
-        left = [max(0.0, (self._durations.predict(a.spec.values) or 0.0) - (now - a.submitted_mono)) for a in self._active.values()]
+        left = [
+            max(0.0, (self._durations.predict(a.spec.values) or 0.0) - (now - a.submitted_mono)) for a in self._active.values()
+        ]
         waiting = [self._durations.predict(spec.values) or 0.0 for spec, _, _ in reversed(self._queue)]
         self._eta = makespan(waiting, left, len(self._slots))
         self._eta_due = now + 50 * (time.monotonic() - now)  # at most 2 % of the time, however long the queue

@@ -54,11 +54,14 @@ def check_results_root(results: Path, num_runs: int) -> None:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise RequestError(f"{results}: the results directory cannot be written: {error.strerror}; choose another (RESULTS=...)") from None
+        raise RequestError(
+            f"{results}: the results directory cannot be written: {error.strerror}; choose another (RESULTS=...)"
+        ) from None
     free, needed = shutil.disk_usage(results).free, MIN_FREE_BYTES + num_runs * FREE_BYTES_A_RUN
     if free < needed:
         raise RequestError(
-            f"{results}: {free >> 20} MiB free, at least {needed >> 20} MiB needed for {num_runs} runs; make room or choose another place (RESULTS=...)"
+            f"{results}: {free >> 20} MiB free, at least {needed >> 20} MiB needed for {num_runs} runs; "
+            "make room or choose another place (RESULTS=...)"
         )
 
 
@@ -84,7 +87,14 @@ def new_sweep_dir(results: Path, kind: str = "sweep") -> SweepDir:
     raise RequestError(f"{results}: no free name for {stamp}")
 
 
-def save_plan(dir: SweepDir, plan: ConfigSet, before: SweepRecord | None, settings: Mapping[str, str], git: dict[str, Any], kconfig_hash: str) -> SweepRecord:
+def save_plan(
+    dir: SweepDir,
+    plan: ConfigSet,
+    before: SweepRecord | None,
+    settings: Mapping[str, str],
+    git: dict[str, Any],
+    kconfig_hash: str,
+) -> SweepRecord:
     """Write `sweep.json`, `plan.txt` and `configs/`; returns the record. Points of an earlier plan stay, with their labels.
 
     `settings` are the resolved SWEEP_ symbols.
@@ -97,7 +107,9 @@ def save_plan(dir: SweepDir, plan: ConfigSet, before: SweepRecord | None, settin
         if config.id in known:
             continue
         if config.config in taken:
-            raise RequestError(f"{dir.path}: {config.config} is the label of another configuration there; run `make sweep-generate` again")
+            raise RequestError(
+                f"{dir.path}: {config.config} is the label of another configuration there; run `make sweep-generate` again"
+            )
         points.append(PointRecord(config=config.config, id=config.id, run_dir=run_dir_name(config), values=config.values))
     record = SweepRecord(
         name=plan.name,
@@ -130,7 +142,11 @@ def run_dir_name(config: PlannedConfig) -> str:
     for name, value in config.values.items():
         short = _UNSAFE.sub("-", value)
         is_number = value[:1].isdigit() or value[:1] in "-+."
-        parts.append(("".join(word[0] for word in _WORD.findall(name.replace("_", " "))).lower() + short) if is_number or value in "yn" else short)
+        parts.append(
+            ("".join(word[0] for word in _WORD.findall(name.replace("_", " "))).lower() + short)
+            if is_number or value in "yn"
+            else short
+        )
     return "_".join([config.config, *parts])[:90].rstrip("_-.")
 
 

@@ -83,7 +83,10 @@ def run_sweep(
     environment = base_environment(root, slots[0].threads)
     journal = Journal(dir)
     executor = LocalExecutor(
-        preload=tuple(first.get("MODEL_PRELOAD", "").split()) if is_warm else (), env=environment, log=dir.runner_log, keep_open=(lock.fd,)
+        preload=tuple(first.get("MODEL_PRELOAD", "").split()) if is_warm else (),
+        env=environment,
+        log=dir.runner_log,
+        keep_open=(lock.fd,),
     )
     try:
         executor.wait_ready()
@@ -129,6 +132,10 @@ def _index(point: PointRecord, record: SweepRecord) -> tuple[int, ...]:
     """Where a point lies in the grid; an axis that is inactive there counts as its first value."""
     index = []
     for axis in record.axes:
-        rows = (i for i, row in enumerate(axis["values"]) if all(point.values.get(n, v) == v for n, v in zip(axis["symbols"], row, strict=True)))
+        rows = (
+            i
+            for i, row in enumerate(axis["values"])
+            if all(point.values.get(n, v) == v for n, v in zip(axis["symbols"], row, strict=True))
+        )
         index.append(next(rows, 0))
     return tuple(index)

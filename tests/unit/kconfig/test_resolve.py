@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from ksweep.contract.errors import RequestError
 from ksweep.kconfig.resolve import Expansion, Resolver
 from ksweep.kconfig.tree import load_tree
@@ -141,6 +142,8 @@ def test_plain_file_that_loses_something_says_what(resolver: Resolver, tmp_path:
 
     problems = "\n".join(resolver.load(path))
 
-    for line, words in enumerate(("found 1|2, allowed: one value", "needs OPTIMIZER_SELECT_SGD", "found 0, allowed: 1 to", "computed", "no such symbol"), 1):
+    for line, words in enumerate(
+        ("found 1|2, allowed: one value", "needs OPTIMIZER_SELECT_SGD", "found 0, allowed: 1 to", "computed", "no such symbol"), 1
+    ):
         assert f"config:{line}: " in problems
         assert words in problems

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from ksweep.contract.errors import RequestError
 from ksweep.space.rangefile import RangeFile, read_range_file
 from ksweep.space.values import ValueProblem
@@ -74,7 +75,9 @@ def test_examples_of_the_guide_have_as_many_points_as_it_says(tmp_path: Path, co
 
 
 def test_comments_blanks_and_unset_lines_read_as_in_a_defconfig(tmp_path: Path) -> None:
-    file = parse(tmp_path, '# a comment\n\n  CONFIG_A = 1|2 # trailing\n# CONFIG_B is not set\nCONFIG_C="# no comment"\nCONFIG_D=a#b\n')
+    file = parse(
+        tmp_path, '# a comment\n\n  CONFIG_A = 1|2 # trailing\n# CONFIG_B is not set\nCONFIG_C="# no comment"\nCONFIG_D=a#b\n'
+    )
 
     assert values(file) == {"A": ["1", "2"], "B": ["n"], "C": ["# no comment"], "D": ["a#b"]}
 
@@ -131,7 +134,9 @@ def test_requirement_is_computed_exactly(tmp_path: Path, expression: str, holds:
     assert requirement.holds({"A": "0.2", "B": "0.1", "O": "sgd", "F": "y", "GONE": None}) is holds
 
 
-@pytest.mark.parametrize("expression", ["A.b", "f(A)", "[A]", "A if B else 1", "A = 1", "lambda: A", "1 < 2", "A ** 99", "None == A"])
+@pytest.mark.parametrize(
+    "expression", ["A.b", "f(A)", "[A]", "A if B else 1", "A = 1", "lambda: A", "1 < 2", "A ** 99", "None == A"]
+)
 def test_requirement_of_anything_else_is_refused(tmp_path: Path, expression: str) -> None:
     with pytest.raises(RequestError):
         parse(tmp_path, f"require {expression}\n")

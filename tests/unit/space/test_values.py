@@ -1,6 +1,7 @@
 """Value expressions, to the exact text."""
 
 import pytest
+
 from ksweep.space.values import Sampled, ValueProblem, parse_tuples, parse_values
 
 
