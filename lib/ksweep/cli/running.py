@@ -71,6 +71,7 @@ def continue_sweep(
 ) -> int:
     """Run what has no final result in a sweep, and what `is_wanted` again; rank it. Returns the exit code."""
     record = SweepRecord.load(dir)
+    _check_texts(tree, dir, record)
     check_results_root(dir.path.parent, len(record.active_points))
     lock = SweepLock(dir)
     try:
@@ -84,6 +85,17 @@ def continue_sweep(
         return _run_and_report(tree, dir, record, lock, jobs=jobs, is_wanted=is_wanted)
     finally:
         lock.release()
+
+
+def _check_texts(tree: Tree, dir: SweepDir, record: SweepRecord) -> None:
+    """A config that was edited inside of a sweep is another point: its results would be filed under the wrong one."""
+    problems = []
+    for point in record.active_points:
+        path = dir.configs / point.config
+        if not path.exists() or tree.resolver.point_id(path.read_text()) != point.id:
+            problems.append(f"{path}: missing, or changed since it was planned; put it back, or run its range file with make sweep")
+    if problems:
+        raise RequestError(*problems)
 
 
 def _run_and_report(

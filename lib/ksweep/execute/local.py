@@ -141,4 +141,5 @@ def base_environment(root: Path, threads: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": "passive",
         "OPENBLAS_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # NVML's order, so that a slot's device is the one that is sampled
     }

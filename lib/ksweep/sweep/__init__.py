@@ -2,9 +2,15 @@
 
   range file --generate--> sweep_configs/ --store--> sweep directory --runner--> run directories with result.json
 
-configs.py   write and read a directory of numbered configs      journal.py   append-only record of events
-store.py     find, make and extend a sweep directory             slots.py     places to run, reserved before a start
-judge.py     evidence of one run -> its outcome                  durations.py what runs took: order, ETA, estimates
-delivery.py  did every swept symbol arrive?                      runner.py    starts, watches, ends, records
-progress.py  what people see while it runs
+configs.py       write and read a directory of numbered configs
+store.py         find, make and extend a sweep directory; who owns it
+sweep.py         puts the parts below together for one sweep directory
+runner.py        the loop: starts runs, watches them, ends them, records them
+slots.py         places to run, reserved before a start
+judge.py         evidence of one ended run -> its outcome
+delivery.py      did every swept symbol arrive?
+durations.py     what runs took: order of starts, ETA, estimates
+device_stats.py  samples of a run's GPU
+journal.py       append-only record of events
+progress.py      what people see while it runs
 """

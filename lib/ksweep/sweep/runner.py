@@ -30,6 +30,7 @@ from ksweep.contract.paths import RunDir
 from ksweep.contract.run import ENV_ATTEMPT, ENV_RUN_DIR
 from ksweep.execute.base import Ended, Executor, Started, Task
 from ksweep.sweep.delivery import Delivery
+from ksweep.sweep.device_stats import DeviceStats, open_nvml
 from ksweep.sweep.durations import Durations, makespan
 from ksweep.sweep.journal import Journal
 from ksweep.sweep.judge import Verdict, judge
@@ -80,6 +81,7 @@ class _Active:
     quiet_since: float = 0.0
     ended_because: tuple[Status, str] | None = None
     force_at: float | None = None
+    device_stats: DeviceStats | None = None
 
 
 @dataclass(kw_only=True)
@@ -114,6 +116,7 @@ class Runner:
         self._free = list(reversed(slots))
         self._active: dict[str, _Active] = {}
         self._queue: list[tuple[RunSpec, int, list[str]]] = []  # next one last
+        self._nvml = open_nvml() if any(slot.device for slot in slots) else None
         self._durations = Durations()
         self._reordered_at = 1
         self._num_signals = 0
@@ -211,6 +214,8 @@ class Runner:
         self._active[key] = _Active(
             spec=spec, slot=slot, attempt=attempt, earlier=earlier, submitted_at=time.time(), submitted_mono=now, quiet_since=now
         )
+        if self._nvml and slot.device:
+            self._active[key].device_stats = DeviceStats(self._nvml, slot.device)
         self._outcome.num_started += 1
         self._board.running[spec.config] = slot.number, now, "starting"
         self._executor.submit(
@@ -246,6 +251,8 @@ class Runner:
             self._progress.say(f"{spec.config} {verdict.status}: {verdict.reason}; trying again")
             self._queue.append((spec, active.attempt + 1, [*active.earlier, f"{verdict.status}: {verdict.reason}"]))
             return
+        if active.device_stats:
+            write_json(spec.dir.gpu_stats, active.device_stats.to_dict(), sync=False)
         if verdict.status == Status.PASSED and not self._settings.keep_checkpoints:
             (spec.dir.checkpoints / "last.pt").unlink(missing_ok=True)
         write_json(spec.dir.result, result.to_dict())
@@ -313,6 +320,8 @@ class Runner:
     def _watch(self, now: float) -> None:
         limits = self._settings
         for key, active in self._active.items():
+            if active.device_stats:
+                active.device_stats.sample(now)
             size = sum(path.stat().st_size for path in (active.spec.dir.log, active.spec.dir.metrics) if path.exists())
             if size != active.size_seen:
                 active.size_seen, active.quiet_since = size, now
