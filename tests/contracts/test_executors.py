@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import ksweep.execute
 import pytest
+
+import ksweep.execute
 from ksweep.execute.base import Ended, Executor, Started, Task
 from ksweep.execute.local import LocalExecutor, base_environment
 
@@ -146,7 +147,9 @@ def living_in(tmp_path: Path) -> int:
 
 def test_warm_launch_runs_a_module_as_python_m_does(tmp_path: Path) -> None:
     (tmp_path / "shown.py").write_text(
-        "import sys, json, os\nprint(json.dumps([__name__, sys.argv[1:], 'fractions' in sys.modules, os.getcwd()]))\nsys.exit(5)\n"
+        "import sys, json, os\n"
+        "print(json.dumps([__name__, sys.argv[1:], 'fractions' in sys.modules, os.getcwd()]))\n"
+        "sys.exit(5)\n"
     )
     results = {}
     for name, preload in (("cold", ()), ("warm", ("fractions",))):

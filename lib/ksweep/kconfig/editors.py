@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from kconfiglib import Kconfig
@@ -89,10 +88,9 @@ def edit_in_window(kconf: Kconfig, path: Path, hooks: Hooks) -> None:
         raise RequestError(f"guiconfig cannot open a window: {error}; take make menuconfig") from None
 
 
-def _install(editor: ModuleType, kconf: Kconfig, path: Path, hooks: Hooks, show_error: Callable[..., None]) -> None:
-    module: Any = editor
+def _install(editor: Any, kconf: Kconfig, path: Path, hooks: Hooks, show_error: Callable[..., None]) -> None:
     bounds = declared_bounds(kconf)
-    is_valid, range_info, save = module._check_valid, module._range_info, module._try_save
+    is_valid, range_info, save = editor._check_valid, editor._range_info, editor._try_save
     os.environ["KCONFIG_CONFIG"] = str(path)  # where both editors look for the name of the file
 
     def check_valid(*args: Any) -> bool:
@@ -123,12 +121,12 @@ def _install(editor: ModuleType, kconf: Kconfig, path: Path, hooks: Hooks, show_
         whole = save_function.__name__ == "write_config"
         return save((lambda name: hooks.save(Path(name))) if whole else save_function, filename, description)
 
-    module._check_valid = check_valid
-    module._range_info = hint
-    module._load_config = lambda: hooks.needs_save(path)  # the tree was loaded, strictly, before the editor was opened
-    module._needs_save = lambda: hooks.needs_save(path)
-    module._try_load = try_load
-    module._try_save = try_save
+    editor._check_valid = check_valid
+    editor._range_info = hint
+    editor._load_config = lambda: hooks.needs_save(path)  # the tree was loaded, strictly, before the editor was opened
+    editor._needs_save = lambda: hooks.needs_save(path)
+    editor._try_load = try_load
+    editor._try_save = try_save
 
 
 def _use_a_locale_that_exists() -> None:

@@ -1,0 +1,161 @@
+# The verbs of ksweep. Each recipe is one line that calls a script; `make help` is read from the ## comments below.
+
+MAKEFLAGS += -rR --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:  # a sweep runs in parallel by itself; `make -j defconfig-x sweep` must not start both at once
+
+O      ?= .
+PYTHON ?= python3
+VENV   ?= .venv
+
+# What a user gave is taken as plain text: make must not expand a $ in it, and `quote` keeps the shell from reading it.
+USER_VARIABLES := RANGE_CONFIG PARALLEL EPOCHS RESULTS CONFIG SYMBOL DEFCONFIG MERGE DATA_DIR TESTS O PYTHON VENV \
+                  KCONFIG_CONFIG KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG
+$(foreach v,$(USER_VARIABLES),$(if $(filter undefined,$(origin $v)),,$(eval override $v := $$(value $v))))
+$(foreach v,KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG,$(if $(filter undefined,$(origin $v)),,$(eval export $v)))
+define newline
+
+
+endef
+quote  = '$(subst $(newline), ,$(subst ','\'',$1))'
+yes    = $(filter 1 y yes,$($1))
+option = $(if $($2),$1 $(call quote,$($2)))
+
+out       := $(if $(filter-out .,$(O)),$(O)/)
+config    := $(or $(KCONFIG_CONFIG),$(out).config)
+results   := $(or $(RESULTS),$(out)test_matrix_results)
+presets   := $(filter-out README.md,$(notdir $(wildcard defconfigs/*)))
+Q         := $(if $(call yes,V),,@)
+python    := $(call quote,$(if $(VENV),$(VENV)/bin/python,$(PYTHON)))
+ksweep    := $(Q)$(python) scripts/ksweep.py
+kconf     := $(ksweep) kconf --config $(call quote,$(config))
+
+range_flag    := $(call option,--range,RANGE_CONFIG)
+results_flag  := --results $(call quote,$(results))
+configs_dir   := $(call quote,$(out)sweep_configs)
+epochs_flag   := $(call option,--epochs,EPOCHS)
+jobs_flag     := $(call option,--jobs,PARALLEL)
+yes_flag      := $(if $(call yes,YES),--yes) $(if $(call yes,DRY_RUN),--dry-run)
+fresh_flag    := $(if $(call yes,FRESH),--fresh)
+
+unexport PYTHONDONTWRITEBYTECODE  # without .pyc files every start of torch costs 3 s more
+
+## Sweep
+.PHONY: sweep sweep-parallel sweep-generate sweep-run sweep-estimate sweep-status sweep-watch sweep-monitor
+.PHONY: sweep-leaderboard sweep-analyze sweep-continue sweep-clean
+sweep: venv             ## expand RANGE_CONFIG, run what has not finished, print the ranking
+	$(ksweep) sweep $(range_flag) --out $(configs_dir) $(results_flag) $(epochs_flag) $(jobs_flag) $(yes_flag) $(fresh_flag)
+sweep-parallel: sweep   ## the same; PARALLEL=4 sets the runs at a time
+sweep-generate: venv    ## only expand RANGE_CONFIG, into O/sweep_configs
+	$(ksweep) generate $(range_flag) --out $(configs_dir) $(results_flag) $(epochs_flag) $(jobs_flag) $(yes_flag)
+sweep-run: venv         ## only run what sweep-generate wrote
+	$(ksweep) run --config-dir $(configs_dir) --output-dir $(call quote,$(results)) $(jobs_flag) $(yes_flag) $(fresh_flag)
+sweep-estimate estimate: venv ## how long a sweep takes, or what is left of one
+	$(ksweep) estimate $(results_flag) $(range_flag) $(epochs_flag) $(jobs_flag)
+sweep-status: venv      ## state of the latest sweep, in one screen
+	$(ksweep) status $(results_flag)
+sweep-watch sweep-monitor: venv ## state of the latest sweep, live
+	$(ksweep) watch $(results_flag)
+sweep-leaderboard: venv ## the best configurations so far
+	$(ksweep) leaderboard $(results_flag)
+sweep-analyze: venv     ## rank, write and draw the results again
+	$(ksweep) analyze $(results_flag)
+sweep-continue continue: venv ## continue the latest sweep
+	$(ksweep) continue $(results_flag)
+sweep-clean:            ## remove O/sweep_configs
+	$(Q)scripts/clean.sh configs $(call quote,$(out))
+
+## Runs
+.PHONY: train rerun rerun-failed estimate continue summary check why
+train: venv             ## train the configuration in .config
+	$(ksweep) train --config $(call quote,$(config)) $(results_flag) $(epochs_flag)
+rerun: venv             ## run CONFIG=path/to/config_007 again, alone, and compare
+	$(ksweep) rerun $(call quote,$(or $(CONFIG),$(error make rerun: which one? CONFIG=path/to/config_007))) $(results_flag)
+rerun-failed: venv      ## run the failed runs of the latest sweep again
+	$(ksweep) rerun-failed $(results_flag)
+summary: venv           ## print the analysis of the latest sweep
+	$(ksweep) summary $(results_flag)
+check: venv             ## check RANGE_CONFIG or CONFIG; starts nothing
+	$(ksweep) check $(range_flag) $(call option,--config,CONFIG)
+why: venv               ## where the values of CONFIG (.config) come from; SYMBOL=X for one
+	$(ksweep) why $(call quote,$(or $(CONFIG),$(config))) $(call option,--symbol,SYMBOL)
+
+## Data
+.PHONY: data-mnist data-fashion-mnist data-cifar10
+data-mnist data-fashion-mnist data-cifar10: venv ## fetch a data set into DATA_DIR
+	$(ksweep) data $(@:data-%=%) --data-dir $(call quote,$(or $(DATA_DIR),data))
+
+## Configuration
+.PHONY: menuconfig nconfig guiconfig xconfig gconfig config oldconfig olddefconfig defconfig savedefconfig
+.PHONY: listnewconfig list-defconfigs allyesconfig allnoconfig alldefconfig randconfig mergeconfig
+menuconfig nconfig: venv ## edit .config in the terminal
+	$(kconf) menuconfig
+guiconfig xconfig gconfig: venv ## edit .config in a window
+	$(kconf) guiconfig
+config: venv            ## edit .config question by question
+	$(kconf) config
+oldconfig: venv         ## the same, asking only about new symbols
+	$(kconf) oldconfig
+olddefconfig: venv      ## bring .config up to date, new symbols at their defaults
+	$(kconf) olddefconfig
+defconfig: venv         ## .config from DEFCONFIG=name, or from all defaults
+	$(kconf) defconfig $(call option,--defconfig,DEFCONFIG)
+defconfig-%: venv       ## .config from a preset; a+b lays b over a
+	$(kconf) defconfig --defconfig $(call quote,$*)
+%_defconfig: venv       ## the same, the kernel's spelling
+	$(kconf) defconfig --defconfig $(call quote,$*)
+$(addprefix defconfig-,$(presets)):  # named so that a shell can complete them
+list-defconfigs: venv   ## the presets and range files, a line each
+	$(kconf) list-defconfigs
+savedefconfig: venv     ## write O/defconfig: only what differs from the defaults
+	$(kconf) savedefconfig $(call quote,$(out)defconfig)
+mergeconfig: venv       ## lay MERGE="file file ..." over .config, in order
+	$(kconf) mergeconfig $(or $(foreach f,$(MERGE),$(call quote,$f)),$(error make mergeconfig: which files? MERGE="file file ..."))
+listnewconfig: venv     ## the symbols that .config does not set
+	$(kconf) listnewconfig
+alldefconfig: venv      ## .config with every symbol at its default
+	$(kconf) alldefconfig
+allyesconfig: venv      ## .config with every question answered y
+	$(kconf) allyesconfig
+allnoconfig: venv       ## .config with every question answered n
+	$(kconf) allnoconfig
+randconfig: venv        ## .config drawn at random from all that is legal
+	$(kconf) randconfig
+
+## Tree
+.PHONY: help venv test lint bench-launch bench-expand clean mrproper
+help:                   ## this list
+	@awk -f scripts/help.awk Makefile
+venv:                   ## make VENV, or bring it up to requirements.txt (all others do so themselves)
+	@scripts/setup.sh $(call quote,$(PYTHON)) $(call quote,$(VENV))
+test: export OMP_NUM_THREADS := 1
+test: venv              ## run the tests; TESTS="-k name" for some
+	$(Q)$(python) -m pytest $(TESTS)
+lint: venv              ## check style, format and types
+	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
+bench-launch bench-expand: venv ## measure launching 100 runs, or expanding 10,000 points
+	$(Q)$(python) tests/bench/$(@:bench-%=%).py
+clean:                  ## remove caches and sweep_configs; keeps .config, results and data
+	$(Q)scripts/clean.sh clean $(call quote,$(out))
+mrproper:               ## clean, .config and VENV too; with SURE=1 all sweeps in RESULTS
+	$(Q)scripts/clean.sh mrproper $(call quote,$(out)) $(call quote,$(VENV)) $(if $(call yes,SURE),$(call quote,$(results)))
+
+## Variables
+#: RANGE_CONFIG=  range file: a path, or a name in defconfigs/ (lenet5-sweep)
+#: PARALLEL=      runs at a time (one for each GPU, or CPU core)
+#: EPOCHS=        epochs of each run, whatever the range file says
+#: RESULTS=       results directory, or one sweep in it (O/test_matrix_results)
+#: CONFIG=        one config file, for rerun, check and why
+#: DEFCONFIG=     preset, for defconfig
+#: DATA_DIR=      where data sets lie (data)
+#: DRY_RUN=1      print what would run, and stop
+#: YES=1          run a plan of more than CONFIG_SWEEP_MAX_RUNS runs
+#: FRESH=1        start a finished or stopped sweep anew, in a new directory
+#: O=             directory of .config, sweep_configs and results (.)
+#: V=1            print the commands
+#: KCONFIG_CONFIG=     the file to edit (O/.config)
+#: KCONFIG_ALLCONFIG=  file of values that all*config and randconfig keep
+#: KCONFIG_SEED=       seed of randconfig; printed, so that it can be repeated
+#: KCONFIG_PROBABILITY=  percent of y among randconfig's yes/no symbols (50)
+#: PYTHON=        interpreter of Python 3.11 or newer (python3)
+#: VENV=          virtual environment (.venv); empty: use PYTHON as it is

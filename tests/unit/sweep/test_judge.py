@@ -1,0 +1,96 @@
+"""Evidence -> verdict."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ksweep.contract.outcome import Status
+from ksweep.contract.paths import RunDir
+from ksweep.sweep.judge import Verdict, judge
+
+
+@pytest.fixture
+def verdict(tmp_path: Path):
+    def verdict(
+        *, code: int | None = None, died_by: int | None = None, log: str = "", told: Any = None, lines: str = "", **more: Any
+    ) -> Verdict:
+        dir = RunDir(tmp_path)
+        dir.log.write_text(log)
+        dir.metrics.write_text(lines)
+        if told is not None:
+            dir.training_metrics.write_text(json.dumps({"attempt": 1, "metrics": {}} | told))
+        arguments = {"ended_because": None, "objective": "val_acc", "attempt": 1} | more
+        return judge(dir, exit_code=code, signal_number=died_by, **arguments)
+
+    return verdict
+
+
+def test_exit_code_0_without_the_objective_is_a_failure(verdict) -> None:
+    found = verdict(code=0, told={"metrics": {"val_loss": 0.3}})
+
+    assert found.status == Status.FAILED
+    assert "val_acc was not reported; reported: val_loss" in found.reason
+
+
+def test_exit_code_0_with_the_objective_passes(verdict) -> None:
+    found = verdict(code=0, told={"metrics": {"val_acc": 0.9}, "symbols_read": {"A": "1"}})
+
+    assert (found.status, found.metrics, found.symbols_read) == (Status.PASSED, {"val_acc": 0.9}, {"A": "1"})
+
+
+def test_program_that_only_writes_lines_passes_by_its_last_line(verdict) -> None:
+    found = verdict(code=0, lines='{"val_acc": 0.1}\n{"val_acc": 0.8, "note": "text", "epoch": 2}\n')
+
+    assert (found.status, found.metrics, found.symbols_read) == (Status.PASSED, {"val_acc": 0.8}, None)
+
+
+def test_empty_objective_asks_for_nothing_but_exit_code_0(verdict) -> None:
+    assert verdict(code=0, objective="").status == Status.PASSED
+
+
+@pytest.mark.parametrize("line", ['{"val_acc": NaN}\n', '{"val_acc": Infinity}\n', '{"val_acc": null}\n'])
+def test_objective_that_is_not_finite_is_divergence(verdict, line: str) -> None:
+    assert verdict(code=0, lines=line).status == Status.DIVERGED
+
+
+def test_file_of_an_earlier_attempt_is_no_evidence(verdict) -> None:
+    assert verdict(code=0, told={"attempt": 1, "metrics": {"val_acc": 0.9}}, attempt=2).status == Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("log", "status"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", Status.OOM),
+        ("RuntimeError: [enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory", Status.OOM),
+        ("Traceback ...\nMemoryError\n", Status.OOM),
+        ("ValueError: no", Status.FAILED),
+        ("", Status.FAILED),
+    ],
+)
+def test_log_tells_out_of_memory_from_failure(verdict, log: str, status: Status) -> None:
+    assert verdict(code=1, log=log).status == status
+
+
+def test_exit_code_2_is_a_refusal_with_its_words(verdict) -> None:
+    found = verdict(code=2, log="config.txt:3: CONFIG_A: found 9\n")
+
+    assert (found.status, found.reason) == (Status.INVALID, "config.txt:3: CONFIG_A: found 9")
+
+
+def test_signal_is_named(verdict) -> None:
+    assert "SIGSEGV" in verdict(died_by=signal.SIGSEGV).reason
+    assert verdict(died_by=signal.SIGSEGV).status == Status.CRASHED
+
+
+def test_end_that_nobody_saw_is_a_crash(verdict) -> None:
+    assert verdict().status == Status.CRASHED
+
+
+def test_run_that_was_ended_keeps_that_reason_unless_it_finished_first(verdict) -> None:
+    why = (Status.TIMEOUT, "too slow")
+
+    assert verdict(died_by=15, ended_because=why).status == Status.TIMEOUT
+    assert verdict(code=0, ended_because=why, told={"metrics": {"val_acc": 1.0}}).status == Status.PASSED
