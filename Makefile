@@ -61,7 +61,7 @@ sweep-leaderboard: venv ## the best configurations so far
 sweep-analyze: venv     ## rank, write and draw the results again
 	$(ksweep) analyze $(results_flag)
 sweep-continue continue: venv ## continue the latest sweep
-	$(ksweep) continue $(results_flag)
+	$(ksweep) continue $(results_flag) $(jobs_flag)
 sweep-clean:            ## remove O/sweep_configs
 	$(Q)scripts/clean.sh configs $(call quote,$(out))
 
@@ -72,11 +72,11 @@ train: venv             ## train the configuration in .config
 rerun: venv             ## run CONFIG=path/to/config_007 again, alone, and compare
 	$(ksweep) rerun $(call quote,$(or $(CONFIG),$(error make rerun: which one? CONFIG=path/to/config_007))) $(results_flag)
 rerun-failed: venv      ## run the failed runs of the latest sweep again
-	$(ksweep) rerun-failed $(results_flag)
+	$(ksweep) rerun-failed $(results_flag) $(jobs_flag)
 summary: venv           ## print the analysis of the latest sweep
 	$(ksweep) summary $(results_flag)
 check: venv             ## check RANGE_CONFIG or CONFIG; starts nothing
-	$(ksweep) check $(range_flag) $(call option,--config,CONFIG)
+	$(ksweep) check $(range_flag) $(call option,--config,CONFIG) --dot-config $(call quote,$(config))
 why: venv               ## where the values of CONFIG (.config) come from; SYMBOL=X for one
 	$(ksweep) why $(call quote,$(or $(CONFIG),$(config))) $(call option,--symbol,SYMBOL)
 

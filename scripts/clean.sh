@@ -28,4 +28,4 @@ if [ "$what" = clean ]; then exit 0; fi
 venv=$3 results=${4-}
 remove "${out}.config" "${out}.config.old"
 if [ -e "$venv/.setup.lock" ]; then remove "$venv"; fi # the mark of scripts/setup.sh: never someone's own environment
-if [ -n "$results" ]; then remove "$results"/sweep_*; fi
+if [ -n "$results" ]; then remove "$results"/sweep_* "$results"/train_* "$results"/rerun_*; fi

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module docstring."""
     parser.add_argument("--range", metavar="R", help="a range file")
     parser.add_argument("--config", metavar="C", type=Path, help="a configuration")
+    parser.add_argument("--dot-config", metavar="C", type=Path, default=Path(".config"), help="where .config is (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if args.config:
         problems += _check_config(tree, args.config)
     if not args.range and not args.config:
-        problems += _check_config(tree, Path(".config")) if Path(".config").exists() else []
+        problems += _check_config(tree, args.dot_config) if args.dot_config.exists() else []
         for preset in list_presets(tree.root):
             problems += _check_range(tree, str(tree.root / DIRECTORY / preset.name))
     if problems:

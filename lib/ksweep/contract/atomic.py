@@ -95,10 +95,10 @@ class LineFile:
             keep = start
         os.ftruncate(self._fd, 0)
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Add one line in a single write; on disk when this returns if the file was opened with sync."""
+    def append(self, record: dict[str, Any], *, sync: bool = True) -> None:
+        """Add one line in a single write; on disk when this returns, unless this line or the file is without sync."""
         os.write(self._fd, (to_json(record) + "\n").encode())
-        if self._sync:
+        if self._sync and sync:
             os.fdatasync(self._fd)
 
     def close(self) -> None:

@@ -11,14 +11,14 @@ from ksweep.contract.paths import SweepDir
 
 
 class Journal:
-    """Appends events, each on disk when `add` returns."""
+    """Appends events. What ends something is on disk when `add` returns, and with it all before it."""
 
     def __init__(self, dir: SweepDir) -> None:
         self._file = LineFile(dir.journal, sync=True)
 
     def add(self, event: str, **details: Any) -> None:
         """One line: Unix time in seconds, the event, its details."""
-        self._file.append({"time": round(time.time(), 3), "event": event, **details})
+        self._file.append({"time": round(time.time(), 3), "event": event, **details}, sync=event != "run_started")
 
     def close(self) -> None:
         """Release the file."""
