@@ -51,10 +51,10 @@ def test_bad_range_file_is_refused_before_anything_starts(place: Place, text: st
 
 
 def test_all_problems_of_a_file_are_reported_at_once(place: Place) -> None:
-    code, out = place.sweep("CONFIG_XX=1\nCONFIG_X=one\nCONFIG_SEED=1:0:2\n")
+    code, out = place.sweep("CONFIG_XX=1\nCONFIG_X=one\nCONFIG_SEED=1:0:2\nnonsense\nrequire NOTHING > 1\n")
 
     assert code == 2
-    assert "ranges:3" in out
+    assert [line.split(":")[1] for line in out.splitlines()] == ["1", "2", "3", "4", "5"]
 
 
 def test_missing_range_file_is_refused(place: Place) -> None:

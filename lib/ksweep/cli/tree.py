@@ -14,7 +14,7 @@ from ksweep.contract.provenance import git_state
 from ksweep.kconfig.presets import find_preset
 from ksweep.kconfig.resolve import Expansion, Resolver
 from ksweep.kconfig.tree import load_tree, tree_hash
-from ksweep.space.rangefile import RangeFile, read_range_file
+from ksweep.space.rangefile import RangeFile, parse_range_file
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_RANGE = "lenet5-sweep"
@@ -58,8 +58,8 @@ class Tree:
         return {name: {member.name for member in words.values()} for name, words in self.resolver.selectors.items()}
 
     def read_range(self, name: str | None) -> RangeFile:
-        """The range file that `name` means; the default one for None."""
-        return read_range_file(find_preset(self.root, name or DEFAULT_RANGE), lambda included: find_preset(self.root, included))
+        """The range file that `name` means, the default one for None; `expand` reports its problems with its own."""
+        return parse_range_file(find_preset(self.root, name or DEFAULT_RANGE), lambda included: find_preset(self.root, included))
 
     def expand(self, file: RangeFile, args: argparse.Namespace) -> Expansion:
         """All points of a range file, with --epochs and --jobs in place of its own lines."""

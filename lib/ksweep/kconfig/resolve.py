@@ -180,7 +180,7 @@ class Resolver:
     # -- before anything is set: what is wrong with the request whatever the point ---------------------------------
 
     def _check(self, assignments: tuple[Assignment, ...], file: RangeFile) -> None:
-        problems = self._static_problems(assignments)
+        problems = [*file.problems, *self._static_problems(assignments)]
         for a in assignments:
             shown = ", ".join("CONFIG_" + name for name in a.symbols)
             if a.is_axis and any(name.startswith(STEERING_PREFIX) for name in a.symbols):
@@ -199,7 +199,7 @@ class Resolver:
             unknown = sorted(name for name in requirement.names if not self._is_known(name))
             problems += [f"{requirement.where}: require: {self.unknown(name)}" for name in unknown]
         if problems:
-            raise RequestError(*problems)
+            raise RequestError(*sorted(problems, key=_line_number))
 
     def _static_problems(self, assignments: Iterable[Assignment]) -> list[str]:
         problems = []
@@ -486,6 +486,11 @@ def _override(assignments: tuple[Assignment, ...], overrides: Mapping[str, tuple
         if not paired:
             kept.append(a)
     return (*kept, *(Assignment(symbols=(name,), values=((value,),), where=where) for name, (value, where) in overrides.items()))
+
+
+def _line_number(problem: str) -> int:
+    match = re.match(r".*?:(\d+): ", problem)
+    return int(match[1]) if match else 0
 
 
 def _is_absent(wish: _Wish) -> bool:

@@ -39,13 +39,14 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class RangeFile:
-    """A parsed range file, includes resolved, in file order."""
+    """A parsed range file, includes resolved, in file order. `problems`: lines that could not be understood."""
 
     name: str
     path: Path | None
     text: str
     assignments: tuple[Assignment, ...]
     requirements: tuple[Requirement, ...]
+    problems: tuple[str, ...] = ()
 
 
 def read_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile:
@@ -53,21 +54,28 @@ def read_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile
 
     RequestError with every problem of the file and of those that it includes.
     """
+    file = parse_range_file(path, find_preset)
+    if file.problems:
+        raise RequestError(*file.problems)
+    return file
+
+
+def parse_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile:
+    """The same, its problems kept in it, to be reported together with what Kconfig has against the rest."""
     return parse_range_text(_read(path), path, find_preset)
 
 
 def parse_range_text(text: str, path: Path, find_preset: Callable[[str], Path]) -> RangeFile:
-    """Parse `text` as that of the file at `path`; see read_range_file."""
+    """Parse `text` as that of the file at `path`, problems kept in it."""
     parser = _Parser(find_preset)
     parser.parse(text, path, depth=0, stack=())
-    if parser.problems:
-        raise RequestError(*parser.problems)
     return RangeFile(
         name=path.name,
         path=path,
         text=text,
         assignments=tuple(parser.assignments.values()),
         requirements=tuple(parser.requirements),
+        problems=tuple(parser.problems),
     )
 
 

@@ -133,7 +133,6 @@ class LiveProgress(Progress):
         self._console.print(_ended_line(self.board, config, values, result), style=style, highlight=False, markup=False)
 
     def _draw(self) -> Any:
-        from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -143,11 +142,12 @@ class LiveProgress(Progress):
         now = time.monotonic()
         for config, (slot, since, last) in list(board.running.items()):
             table.add_row(f"slot {slot}", config, duration_text(now - since), Text(last, style="cyan"))
-        bar = ProgressBar(total=max(1, board.total), completed=board.done.total(), width=min(60, self._console.width))
-        parts: list[Any] = [bar, Text(board.headline, style="bold"), table]
-        if board.notice:
-            parts.append(Text(board.notice, style="bold yellow"))
-        return Group(*parts)
+        lines = Table.grid()
+        lines.add_row(Text(board.headline, style="bold"))
+        lines.add_row(ProgressBar(total=max(1, board.total), completed=board.done.total(), width=min(60, self._console.width)))
+        lines.add_row(table)
+        lines.add_row(Text(board.notice, style="bold yellow"))
+        return lines
 
 
 def make_progress(board: Board) -> Progress:
