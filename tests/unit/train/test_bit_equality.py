@@ -1,0 +1,127 @@
+"""The same configuration gives the same numbers, whatever happens to the process."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+# Every kind of state that a checkpoint has to carry: moments with AMSGrad, masks, a schedule, an order of examples.
+PRUNED = (
+    "OPTIMIZER_SELECT_ADAMWPRUNE=y",
+    'LEARNING_RATE="0.003"',
+    "NUM_EPOCHS=3",
+    "PRUNING_RAMP_END_EPOCH=2",
+    "PRUNING_FREQUENCY=5",
+)
+
+
+@pytest.fixture(scope="module")
+def reference(make_place: Callable[..., object]) -> object:
+    """A run that nothing happens to."""
+    place = make_place(*PRUNED)
+    assert place.run() == 0, place.log.read_text()
+    return place
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited for a minute"
+        time.sleep(0.001)
+
+
+def test_cold_start_gives_the_numbers_of_a_fork(make_place, reference) -> None:
+    cold = make_place(*PRUNED)
+
+    assert cold.run_cold() == 0, cold.log.read_text()
+    assert cold.numbers() == reference.numbers()
+
+
+def test_worker_processes_change_no_number(make_place, reference) -> None:
+    place = make_place(*PRUNED, "NUM_WORKERS=2")
+
+    assert place.run() == 0, place.log.read_text()
+    assert place.numbers()["history"] == reference.numbers()["history"]
+
+
+def test_run_killed_within_its_saves_ends_with_the_same_numbers(make_place, reference) -> None:
+    """A pipe in place of the file that is written beside holds the run there: first in the first save, then between two files."""
+    place = make_place(*PRUNED)
+    place.checkpoints.mkdir()
+    trap = place.checkpoints / ".last.pt.tmp"
+    os.mkfifo(trap)
+    pid = place.start()
+    wait_until(lambda: place.num_reports == 1)
+    os.kill(pid, signal.SIGKILL)
+    assert place.wait() == -signal.SIGKILL
+    trap.unlink()
+
+    pid = place.start()
+    wait_until((place.checkpoints / "last.pt").exists)
+    os.mkfifo(trap)
+    wait_until((place.checkpoints / "best.pt").exists)
+    os.kill(pid, signal.SIGKILL)
+    assert place.wait() == -signal.SIGKILL
+    trap.unlink()
+
+    assert place.run() == 0, place.log.read_text()
+    assert "going on after epoch 1\n" in place.log.read_text()
+    assert place.numbers() == reference.numbers()
+
+
+@pytest.mark.parametrize("delay_s", [0.2, 0.4])
+def test_run_killed_at_any_time_ends_with_the_same_numbers(make_place, reference, delay_s: float) -> None:
+    place = make_place(*PRUNED)
+    pid = place.start()
+    wait_until(place.checkpoints.exists)
+    time.sleep(delay_s)
+    os.kill(pid, signal.SIGKILL)
+    place.wait()
+
+    assert place.run() == 0, place.log.read_text()
+    assert place.numbers() == reference.numbers()
+
+
+def test_stopped_run_saves_and_goes_on(make_place, reference) -> None:
+    place = make_place(*PRUNED)
+    pid = place.start()
+    wait_until(lambda: place.num_reports >= 1)
+    os.kill(pid, signal.SIGTERM)
+
+    assert place.wait() == 143
+    assert "told to stop: saved after epoch" in place.log.read_text()
+    assert not (place.path / "training_metrics.json").exists()
+    assert place.run() == 0
+    assert place.numbers() == reference.numbers()
+
+
+def test_finished_training_is_only_tested_again(reference) -> None:
+    """A kill between the last checkpoint and the result."""
+    place = reference.copy()
+
+    assert place.run() == 0
+    assert place.num_reports == 3, "no epoch was trained twice"
+    assert place.numbers() == reference.numbers()
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_damaged_checkpoint_is_reported_and_training_starts_afresh(reference, name: str) -> None:
+    place = reference.copy()
+    path = place.checkpoints / name
+    path.write_bytes(path.read_bytes()[:1000])
+
+    assert place.run() == 0
+    assert f"starting afresh: {path} is damaged" in place.log.read_text()
+    assert place.numbers() == reference.numbers()
+
+
+def test_checkpoint_of_another_configuration_is_not_used(reference) -> None:
+    place = reference.copy()
+    config = place.path / "config.txt"
+    config.write_text(config.read_text().replace("CONFIG_SEED=1\n", "CONFIG_SEED=2\n"))
+
+    assert place.run() == 0
+    assert "last.pt is of another configuration" in place.log.read_text()
+    assert place.numbers()["history"] != reference.numbers()["history"]
