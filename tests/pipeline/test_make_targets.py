@@ -87,7 +87,7 @@ def echo(tmp_path: Path) -> list[str]:
         ("continue", "continue --results test_matrix_results"),
         ("rerun CONFIG=c", "rerun c --results test_matrix_results"),
         ("train EPOCHS=2 O=o", "train --config o/.config --results o/test_matrix_results --epochs 2"),
-        ("check RANGE_CONFIG=r", "check --range r"),
+        ("check RANGE_CONFIG=r", "check --range r --dot-config .config"),
         ("why SYMBOL=X", "why .config --symbol X"),
         ("data-fashion-mnist", "data fashion-mnist --data-dir data"),
         ("xconfig", "kconf --config .config guiconfig"),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ksweep.contract.errors import RequestError
-from ksweep.contract.metrics import read_history
 from ksweep.contract.outcome import Result, Status, read_result
 from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.sweepfile import PointRecord, SweepRecord
@@ -154,14 +153,6 @@ def attempt_started_at(dir: RunDir) -> float | None:
         return dir.config.stat().st_mtime
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def history_of(run: RunRecord) -> list[dict[str, Any]]:
-    """All reports of a run in order of their step; none where a foreign program's steps cannot be put in order."""
-    try:
-        return read_history(run.dir.metrics)
-    except TypeError:
-        return []
 
 
 def last_report(run: RunRecord) -> dict[str, Any]:

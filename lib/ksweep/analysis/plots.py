@@ -9,8 +9,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ksweep.analysis.formats import MISSING, is_share, metric_name, number, one_line, plural, table
-from ksweep.analysis.load import SweepState, as_number, history_of
+from ksweep.analysis.load import SweepState, as_number
 from ksweep.analysis.ranking import Group, Ranking, Verdict
+from ksweep.contract.metrics import read_history
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,7 +166,7 @@ def _not_drawn(state: SweepState, ranking: Ranking) -> list[str]:
 def learning_curves_png(state: SweepState, ranking: Ranking) -> bytes | None:
     """The objective over the epochs of every run; the first settings in colour. None when no run reported it."""
     objective = ranking.objective
-    histories = {run.config: history_of(run) for run in state.runs} if objective else {}
+    histories = {run.config: read_history(run.dir.metrics) for run in state.runs} if objective else {}
     reports = [report for history in histories.values() for report in history if as_number(report.get(objective)) is not None]
     if not reports:
         return None

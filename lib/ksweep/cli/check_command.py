@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module docstring."""
     parser.add_argument("--range", metavar="R", help="a range file")
     parser.add_argument("--config", metavar="C", type=Path, help="a configuration")
-    parser.add_argument("--dot-config", metavar="C", type=Path, default=Path(".config"), help="where .config is (default: %(default)s)")
+    parser.add_argument(
+        "--dot-config", metavar="C", type=Path, default=Path(".config"), help="where .config is (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

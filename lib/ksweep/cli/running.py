@@ -93,7 +93,9 @@ def _check_texts(tree: Tree, dir: SweepDir, record: SweepRecord) -> None:
     for point in record.active_points:
         path = dir.configs / point.config
         if not path.exists() or tree.resolver.point_id(path.read_text()) != point.id:
-            problems.append(f"{path}: missing, or changed since it was planned; put it back, or run its range file with make sweep")
+            problems.append(
+                f"{path}: missing, or changed since it was planned; put it back, or run its range file with make sweep"
+            )
     if problems:
         raise RequestError(*problems)
 

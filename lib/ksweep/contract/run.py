@@ -40,7 +40,10 @@ class Run:
         path = os.environ.get(ENV_RUN_DIR)
         if not path:
             raise ConfigError(f"{ENV_RUN_DIR} is not set: start a single run with `make train` or `make rerun CONFIG=...`")
-        return cls(RunDir(Path(path)), int(os.environ.get(ENV_ATTEMPT, "1")))
+        dir = RunDir(Path(path))
+        if not dir.config.exists():
+            raise ConfigError(f"{dir.config}: no such file; {ENV_RUN_DIR} must name a run directory with a config.txt in it")
+        return cls(dir, int(os.environ.get(ENV_ATTEMPT, "1")))
 
     def _on_term(self, signum: int, frame: FrameType | None) -> None:
         self._stop = True

@@ -27,13 +27,6 @@ def use_device(cfg: RunConfig) -> torch.device:
     return torch.device("cpu")
 
 
-def use_threads() -> None:
-    """Take the number of threads from OMP_NUM_THREADS also where torch was imported before it was set (a forked run)."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        torch.set_num_threads(int(wanted))
-
-
 def autocast_type(cfg: RunConfig) -> torch.dtype | None:
     """Number format of the forward pass that PRECISION names; None: as the weights."""
     name = cfg.str("PRECISION")

@@ -24,7 +24,7 @@ from ksweep.optim.build import build_optimizer, effective_settings
 from ksweep.prune.build import build_pruner
 from ksweep.prune.state import measured_sparsity
 from ksweep.train.checkpoint import Checkpoints
-from ksweep.train.device import autocast_type, use_device, use_threads
+from ksweep.train.device import autocast_type, use_device
 from ksweep.train.seeding import data_generator, random_state, restore_random_state, seed_all
 
 STOPPED = 143  # exit code of a program that a SIGTERM ended
@@ -55,7 +55,6 @@ class Training:
     """
 
     def __init__(self, cfg: RunConfig, build_model: ModelBuilder) -> None:
-        use_threads()
         self.device = use_device(cfg)
         self.autocast = autocast_type(cfg)
         seed = cfg.int("SEED")

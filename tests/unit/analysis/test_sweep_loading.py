@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ksweep.analysis.load import SweepState, find_sweep, history_of, last_report, load_sweep
+from ksweep.analysis.load import SweepState, find_sweep, last_report, load_sweep
 from ksweep.analysis.status import status_text
 from ksweep.analysis.text import ranking_text
 from ksweep.contract.atomic import read_json, write_json
 from ksweep.contract.errors import RequestError
+from ksweep.contract.metrics import read_history
 from ksweep.contract.outcome import Status
 
 
@@ -120,7 +121,7 @@ def test_a_torn_metric_line_is_left_out(make_sweep):
     (found,) = load_sweep(maker.save()).runs
 
     assert last_report(found) == {"step": 2, "epoch": 2, "val_acc": 0.6}
-    assert [report["step"] for report in history_of(found)] == [1, 2]
+    assert [report["step"] for report in read_history(found.dir.metrics)] == [1, 2]
 
 
 def test_the_last_report_is_found_at_the_end_of_a_long_file(make_sweep):
@@ -129,14 +130,6 @@ def test_the_last_report_is_found_at_the_end_of_a_long_file(make_sweep):
     (found,) = load_sweep(maker.save()).runs
 
     assert last_report(found)["step"] == 1999
-
-
-def test_steps_that_cannot_be_ordered_give_no_history(make_sweep):
-    maker = make_sweep()
-    maker.add(history=({"step": 1}, {"step": "two"}), val_acc=0.5)
-    (found,) = load_sweep(maker.save()).runs
-
-    assert history_of(found) == []
 
 
 def test_reading_changes_no_file(two_settings):
@@ -159,4 +152,8 @@ def test_the_shell_trainer_of_the_readme_reports_what_is_read_here(make_sweep):
     subprocess.run(["sh", "-c", script], env={**os.environ, "KSWEEP_RUN_DIR": str(run.path)}, check=True)
 
     (found,) = load_sweep(maker.save()).runs
-    assert [(report["epoch"], report["val_acc"]) for report in history_of(found)] == [(1, 0.5), (2, 0.75), (3, 0.833333)]
+    assert [(report["epoch"], report["val_acc"]) for report in read_history(found.dir.metrics)] == [
+        (1, 0.5),
+        (2, 0.75),
+        (3, 0.833333),
+    ]
