@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT / "lib"), str(ROOT)]
 
 from ksweep.cli.tree import Tree  # noqa: E402
 from ksweep.kconfig.tree import load_tree  # noqa: E402
-from ksweep.sweep.configs import write_configs  # noqa: E402
+from ksweep.sweep.configs import owned_configs, write_configs  # noqa: E402
 
 RANGE = """\
 CONFIG_OPTIMIZER=sgd|adamw
@@ -36,7 +36,8 @@ def main() -> None:
         file = tree.read_range(str(path))
         expansion = tree.resolver.expand(file)
         expanded = time.perf_counter()
-        write_configs(expansion, file, Path(scratch, "configs"), {})
+        with owned_configs(Path(scratch, "configs")):
+            write_configs(expansion, file, Path(scratch, "configs"), {})
         written = time.perf_counter()
         print(
             f"{len(expansion.points):,} points: {written - start:.2f} s "

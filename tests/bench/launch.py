@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT / "lib"), str(ROOT)]
 os.environ["KSWEEP_KCONFIG"] = "tests/fake/Kconfig"
 
 from ksweep.cli.tree import Tree  # noqa: E402
-from ksweep.sweep.configs import read_configs, write_configs  # noqa: E402
+from ksweep.sweep.configs import owned_configs, read_configs, write_configs  # noqa: E402
 from ksweep.sweep.progress import LineProgress  # noqa: E402
 from ksweep.sweep.store import SweepLock, new_sweep_dir, save_plan  # noqa: E402
 from ksweep.sweep.sweep import config_values, run_sweep  # noqa: E402
@@ -31,7 +31,8 @@ def with_ksweep(scratch: Path, command: str) -> float:
     range_file = scratch / "ranges"
     range_file.write_text(f'CONFIG_MODEL_COMMAND="{command}"\nCONFIG_X=1:1:{NUM_RUNS}\nCONFIG_SWEEP_OBJECTIVE=""\n')
     file = tree.read_range(str(range_file))
-    write_configs(tree.resolver.expand(file), file, scratch / "configs", {})
+    with owned_configs(scratch / "configs"):
+        write_configs(tree.resolver.expand(file), file, scratch / "configs", {})
     plan = read_configs(scratch / "configs", tree.resolver)
     git, selectors = tree.git, tree.selectors
     start = time.perf_counter()

@@ -208,6 +208,25 @@ def test_second_runner_on_one_sweep_is_refused_with_the_owner(place: Place) -> N
     assert runner.returncode == 0
 
 
+def test_two_that_start_at_once_do_not_run_anything_twice(place: Place) -> None:
+    place.write_range(SLOW)
+    with place.start(*place.sweep_arguments()) as one, place.start(*place.sweep_arguments()) as two:
+        outs = [process.communicate(timeout=60)[0] for process in (one, two)]
+
+    assert sorted(process.returncode for process in (one, two)) == [0, 2], outs
+    assert len(place.events("run_ended")) == 6
+
+
+def test_each_run_gets_the_device_of_its_slot(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    place.sweep("CONFIG_X=1:1:4\nCONFIG_EPOCH_MS=100\n")
+
+    seen = [
+        json.loads(path.read_text())["env"]["CUDA_VISIBLE_DEVICES"] for path in place.results.glob("sweep_*/*/provenance.json")
+    ]
+    assert sorted(seen) == ["5", "5", "7", "7"]
+
+
 def test_dead_axis_stops_the_sweep(place: Place) -> None:
     code, out = place.sweep("CONFIG_UNREAD=1:1:20\nCONFIG_EPOCH_MS=50\n")
 

@@ -10,7 +10,7 @@ from ksweep.cli.running import check_size
 from ksweep.cli.tree import Tree, add_range_arguments, add_start_arguments, say
 from ksweep.kconfig.resolve import Expansion
 from ksweep.space.rangefile import RangeFile
-from ksweep.sweep.configs import assign_labels, known_labels, plan_text, write_configs
+from ksweep.sweep.configs import SUMMARY_TEXT, assign_labels, known_labels, owned_configs, plan_text, write_configs
 from ksweep.sweep.store import find_continuable
 from ksweep.sweep.sweep import config_values
 
@@ -29,36 +29,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
-    generate(Tree(), args, is_fresh=False)
+    file, expansion = expand(Tree(), args)
+    if args.dry_run:
+        show(file, expansion, labels_of(file, expansion, args))
+        return 0
+    with owned_configs(args.out):
+        write(file, expansion, args, labels_of(file, expansion, args))
     return 0
 
 
-def generate(tree: Tree, args: argparse.Namespace, *, is_fresh: bool) -> None:
-    """Expand, print the counts and write the configs; with --dry-run print the plan and write nothing."""
+def expand(tree: Tree, args: argparse.Namespace) -> tuple[RangeFile, Expansion]:
+    """The range file and its points; prints the counts."""
     file = tree.read_range(args.range)
     expansion = tree.expand(file, args)
     counts = expansion.counts
     for note in expansion.notes:
         say(f"note: {note}")
     say(f"{file.path}: cartesian {counts['cartesian']} -> legal {counts['legal']} -> distinct {counts['distinct']}")
-    values = config_values(expansion.points[0].text)
-    check_size(
-        len(expansion.points),
-        int(values.get("SWEEP_MAX_RUNS", 0)) or len(expansion.points),
-        is_confirmed=args.yes or args.dry_run,
-    )
-    labels = {} if is_fresh else _labels(file, expansion, args)
-    if args.dry_run:
-        numbered = assign_labels([point.id for point in expansion.points], labels)
-        say(plan_text(expansion, file, numbered) + "dry run: nothing was written")
-        return
-    for note in write_configs(expansion, file, args.out, labels):
-        say(note)
-    say(f"{args.out}: {len(expansion.points)} configs; what was dropped and why: {args.out / 'combinations_summary.txt'}")
+    limit = int(config_values(expansion.points[0].text).get("SWEEP_MAX_RUNS", len(expansion.points)))
+    check_size(len(expansion.points), limit, is_confirmed=args.yes or args.dry_run)
+    return file, expansion
 
 
-def _labels(file: RangeFile, expansion: Expansion, args: argparse.Namespace) -> dict[str, str]:
+def labels_of(file: RangeFile, expansion: Expansion, args: argparse.Namespace) -> dict[str, str]:
     """The labels that points have already: in the sweep that this plan continues, else in the directory."""
     source = str(file.path.resolve()) if file.path else ""
     found = find_continuable(args.results, source, {point.id for point in expansion.points})
     return {point.id: point.config for point in found[1].points} if found else known_labels(args.out, source)
+
+
+def show(file: RangeFile, expansion: Expansion, labels: dict[str, str]) -> None:
+    """Print the plan that `write` would write."""
+    numbered = assign_labels([point.id for point in expansion.points], labels)
+    say(plan_text(expansion, file, numbered) + "dry run: nothing was written")
+
+
+def write(file: RangeFile, expansion: Expansion, args: argparse.Namespace, labels: dict[str, str]) -> None:
+    """Write the configs."""
+    for note in write_configs(expansion, file, args.out, labels):
+        say(note)
+    say(f"{args.out}: {len(expansion.points)} configs; what was dropped and why: {args.out / SUMMARY_TEXT}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ksweep.analysis.text import ranking_text
 from ksweep.cli.tree import Tree, say, warn
+from ksweep.contract.atomic import exclusive
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Result
 from ksweep.contract.paths import SweepDir
@@ -14,6 +15,7 @@ from ksweep.sweep.progress import duration_text, make_progress
 from ksweep.sweep.store import SweepLock, check_results_root, find_continuable, new_sweep_dir, results_of, save_plan
 from ksweep.sweep.sweep import config_values, run_sweep, slots_for
 
+LOCK = ".lock"  # in the results directory: held while a sweep directory is found or made
 STEERING = ("SWEEP_OBJECTIVE", "SWEEP_DIRECTION", "SWEEP_STRATEGY")
 
 
@@ -40,26 +42,22 @@ def run_plan(
     """Run a plan: continue the sweep that it belongs to, or start one. Returns the exit code."""
     values = config_values(plan.configs[0].text)
     _check_steering(plan)
-    dir, before = _directory(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)
-    done = {id for id in (results_of(dir, before) if dir and before else {}) if id in {config.id for config in plan.configs}}
-    num_todo = len(plan.configs) - len(done)
+    dir, before = _find(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)
+    planned = {config.id for config in plan.configs}
+    done = {id for id in (results_of(dir, before) if dir and before else {}) if id in planned}
+    num_todo = len(planned) - len(done)
     check_size(num_todo, int(values.get("SWEEP_MAX_RUNS", num_todo)), is_confirmed=is_confirmed)
     if is_dry:
         return _dry_run(plan, dir, done, len(slots_for(values, jobs)))
-    if (
-        dir
-        and before
-        and not num_todo
-        and before.active_points
-        and {p.id for p in before.active_points} == {c.id for c in plan.configs}
-    ):
+    if dir and before and not num_todo and {point.id for point in before.active_points} == planned:
         return report(dir, before, list(results_of(dir, before).values()), is_new=False)
     check_results_root(results, num_todo)
-    dir = dir or new_sweep_dir(results)
-    lock = SweepLock(dir)
-    try:
-        before = SweepRecord.load(dir) if dir.sweep.exists() else None
+    with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
+        dir, before = _find(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)
+        dir = dir or new_sweep_dir(results)
+        lock = SweepLock(dir)
         record = save_plan(dir, plan, before, values, tree.git, tree.kconfig_hash)
+    try:
         say(f"{dir.path}: {num_todo} to run, {len(done)} done, {len(slots_for(values, jobs))} at a time")
         return _run_and_report(tree, dir, record, lock, jobs=jobs)
     finally:
@@ -128,10 +126,11 @@ def report(dir: SweepDir, record: SweepRecord, results: list[Result], *, is_new:
 
         analyze(dir)
     say(ranking_text(dir))
+    say(f"more in {dir.path}: {dir.analysis.name}, {dir.ranking_plot.name}, {dir.curves_plot.name}, {dir.summary.name}")
     return 1 if any(result.status.is_bad for result in results) else 0
 
 
-def _directory(
+def _find(
     plan: ConfigSet, results: Path, *, is_fresh: bool, continue_dir: Path | None
 ) -> tuple[SweepDir | None, SweepRecord | None]:
     if continue_dir is not None:

@@ -7,10 +7,10 @@ Exit code: 0 all good, 1 some runs failed, 2 the request was wrong.
 import argparse
 
 from ksweep.cli import generate_command
-from ksweep.cli.generate_command import generate
+from ksweep.cli.generate_command import expand, labels_of, show, write
 from ksweep.cli.running import run_plan
 from ksweep.cli.tree import Tree
-from ksweep.sweep.configs import read_configs
+from ksweep.sweep.configs import owned_configs, read_configs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
     tree = Tree()
-    generate(tree, args, is_fresh=args.fresh)
+    file, expansion = expand(tree, args)
+    labels = {} if args.fresh else labels_of(file, expansion, args)
     if args.dry_run:
+        show(file, expansion, labels)
         return 0
-    plan = read_configs(args.out, tree.resolver)
+    with owned_configs(args.out):  # until they are read: another sweep may be about to write its own there
+        write(file, expansion, args, labels)
+        plan = read_configs(args.out, tree.resolver)
     return run_plan(tree, plan, args.results, is_fresh=args.fresh, is_confirmed=args.yes)

@@ -1,7 +1,10 @@
 """Files that appear whole or not at all, and lines that survive a torn tail."""
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,14 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the file at `path` (made when missing) alone among processes; waits its turn, and is free when its holder ends."""
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

@@ -10,12 +10,13 @@ next numbers and removes what is no longer planned. A file that somebody edited 
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ksweep.contract.atomic import read_json, write_table_json, write_text
+from ksweep.contract.atomic import exclusive, read_json, write_table_json, write_text
 from ksweep.contract.config import parse_config
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import SCHEMA
@@ -25,6 +26,7 @@ from ksweep.space.rangefile import RangeFile
 
 SUMMARY_TEXT = "combinations_summary.txt"
 SUMMARY_JSON = "combinations_summary.json"
+LOCK = ".lock"
 _CONFIG_NAME = re.compile(r"config_(\d+)")
 
 
@@ -57,6 +59,18 @@ def label_number(label: str) -> int:
     return int(label.rsplit("_", 1)[1])
 
 
+@contextmanager
+def owned_configs(directory: Path) -> Iterator[None]:
+    """Make `directory` where it is missing and keep other generators out of it. RequestError when it cannot be made."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / LOCK).touch()
+    except OSError as error:
+        raise RequestError(f"{directory}: cannot write configs there: {error.strerror or error}") from None
+    with exclusive(directory / LOCK):
+        yield
+
+
 def known_labels(directory: Path, source: str) -> dict[str, str]:
     """Content id -> label of what the same range file has made in `directory` before."""
     summary = read_json(directory / SUMMARY_JSON)
@@ -69,11 +83,10 @@ def known_labels(directory: Path, source: str) -> dict[str, str]:
 def write_configs(expansion: Expansion, file: RangeFile, directory: Path, labels: Mapping[str, str]) -> list[str]:
     """Make `directory` hold exactly this plan; returns notes on what was set aside.
 
-    `labels` (content id -> label) are those of earlier plans; they are kept, and none is used again.
-    RequestError when the directory cannot be written or holds things that are not ours.
+    Under `owned_configs`. `labels` (content id -> label) are those of earlier plans; they are kept, and none is used again.
+    RequestError when the directory cannot be written.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         old = _old_files(directory)
         assigned = assign_labels([point.id for point in expansion.points], labels)
         texts = {assigned[point.id]: point.text for point in expansion.points}

@@ -9,7 +9,7 @@ from ksweep.contract.errors import RequestError
 from ksweep.kconfig.resolve import Resolver
 from ksweep.kconfig.tree import load_tree
 from ksweep.space.rangefile import read_range_file
-from ksweep.sweep.configs import ConfigSet, PlannedConfig, known_labels, label_number, read_configs, write_configs
+from ksweep.sweep.configs import ConfigSet, PlannedConfig, known_labels, label_number, owned_configs, read_configs, write_configs
 from ksweep.sweep.store import new_sweep_dir, run_dir_name
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,7 +26,8 @@ def generate(resolver: Resolver, tmp_path: Path):
         path = tmp_path / "ranges"
         path.write_text(text)
         file = read_range_file(path, Path)
-        return write_configs(resolver.expand(file), file, tmp_path / "configs", known_labels(tmp_path / "configs", str(path)))
+        with owned_configs(tmp_path / "configs"):
+            return write_configs(resolver.expand(file), file, tmp_path / "configs", known_labels(tmp_path / "configs", str(path)))
 
     return generate
 
