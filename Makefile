@@ -123,7 +123,7 @@ randconfig: venv        ## .config drawn at random from all that is legal
 	$(kconf) randconfig
 
 ## Tree
-.PHONY: help venv test lint bench-launch bench-expand clean mrproper
+.PHONY: help venv test lint pictures bench-launch bench-expand clean mrproper
 help:                   ## this list
 	@awk -f scripts/help.awk Makefile
 venv:                   ## make VENV, or bring it up to requirements.txt (all others do so themselves)
@@ -135,6 +135,8 @@ lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
 bench-launch bench-expand: venv ## measure launching 100 runs, or expanding 10,000 points
 	$(Q)$(python) tests/bench/$(@:bench-%=%).py
+pictures: venv          ## draw the pictures of the README again
+	$(Q)$(python) tests/pictures/draw.py
 clean:                  ## remove caches and sweep_configs; keeps .config, results and data
 	$(Q)scripts/clean.sh clean $(call quote,$(out))
 mrproper:               ## clean, .config and VENV too; with SURE=1 all sweeps in RESULTS

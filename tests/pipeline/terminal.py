@@ -17,16 +17,19 @@ _ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])")
 
 
 class Terminal:
-    """100 columns, 40 lines. Leave the `with` and the program and its children are ended."""
+    """A terminal of 40 lines and 100 columns unless said otherwise. Leave the `with` and the program and its children are ended."""
 
-    def __init__(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], lines: int = 40, columns: int = 100
+    ) -> None:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.process = subprocess.Popen(
             command, cwd=cwd, env=dict(env, TERM="xterm"), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
         )
         os.close(slave)
         self.drawn = ""
+        self.raw = b""  # everything since the start, escapes included
 
     def __enter__(self) -> "Terminal":
         return self
@@ -71,5 +74,6 @@ class Terminal:
             data = os.read(self._master, 65536)
         except OSError:  # Linux: EIO when the program has closed its end
             return False
+        self.raw += data
         self.drawn += _ESCAPES.sub(b" ", data).decode(errors="replace")
         return bool(data)

@@ -221,9 +221,7 @@ def test_each_run_gets_the_device_of_its_slot(place: Place, monkeypatch: pytest.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     place.sweep("CONFIG_X=1:1:4\nCONFIG_EPOCH_MS=100\n")
 
-    seen = [
-        json.loads(path.read_text())["env"]["CUDA_VISIBLE_DEVICES"] for path in place.results.glob("sweep_*/*/provenance.json")
-    ]
+    seen = [json.loads(path.read_text())["effective"]["devices"] for path in place.results.glob("sweep_*/*/result.json")]
     assert sorted(seen) == ["5", "5", "7", "7"]
 
 
