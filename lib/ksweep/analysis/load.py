@@ -147,10 +147,10 @@ def _load_run(point: PointRecord, dir: RunDir, runner: Runner | None) -> RunReco
 def attempt_started_at(dir: RunDir) -> float | None:
     """When the newest attempt of a run was started, in Unix seconds; None before the first.
 
-    config.txt is the first file that an attempt gets, and nothing touches it later.
+    provenance.json is written when an attempt is started, and nothing touches it later.
     """
     try:
-        return dir.config.stat().st_mtime
+        return dir.provenance.stat().st_mtime
     except (FileNotFoundError, NotADirectoryError):
         return None
 

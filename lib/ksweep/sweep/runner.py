@@ -3,7 +3,7 @@
 How it works. One thread, one loop: fill free slots, wait for what the executor reports, look at the limits, show progress.
 A run goes through
 
-  run directory made, config.txt written -> submitted -> started -> ended -> judged -> result.json -> journal
+  run directory made, config.txt written -> submitted, provenance.json -> started -> ended -> judged -> result.json -> journal
 
 `result.json` is written last and is the mark of completion: whatever happens before it, the point counts as not done and the
 same command runs it again, from its last checkpoint. Nothing else is needed to continue.
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ksweep.contract.atomic import write_json, write_text
+from ksweep.contract.atomic import write_json
 from ksweep.contract.config import parse_config
 from ksweep.contract.metrics import read_history
 from ksweep.contract.outcome import Result, Status, read_result
@@ -121,6 +121,7 @@ class Runner:
         self._reordered_at = 1
         self._num_signals = 0
         self._is_hasty = False
+        self._prepared: set[str] = set()
         self._eta: float | None = None
         self._eta_due = 0.0
         self._outcome = SweepRun()
@@ -166,8 +167,9 @@ class Runner:
         while self._queue or self._active:
             if self._outcome.stopped and not self._active:
                 break
-            while self._queue and self._free and not self._outcome.stopped:
-                self._start(*self._queue.pop(), self._free.pop())
+            self._fill()
+            if self._queue:
+                self._prepare(self._queue[-1][0])
             for event in self._executor.poll(POLL_S):
                 if event.key in self._active:
                     self._on_started(event) if isinstance(event, Started) else self._on_ended(event)
@@ -178,49 +180,52 @@ class Runner:
             self._heed_signals()
             self._progress.tick()
 
+    def _fill(self) -> None:
+        while self._queue and self._free and not self._outcome.stopped:
+            self._start(*self._queue.pop(), self._free.pop())
+
     # -- start -------------------------------------------------------------------------------------------------
 
+    def _prepare(self, spec: RunSpec) -> None:
+        """Make the run directory ready to start in; called ahead of time, while the slots are busy."""
+        if spec.id in self._prepared:
+            return
+        spec.dir.path.mkdir(exist_ok=True)
+        spec.dir.config.write_text(spec.text)
+        self._prepared.add(spec.id)
+
     def _start(self, spec: RunSpec, attempt: int, earlier: list[str], slot: Slot) -> None:
-        dir = spec.dir
-        dir.path.mkdir(exist_ok=True)
-        dir.result.unlink(missing_ok=True)
-        write_text(dir.config, spec.text, sync=False)
+        self._prepare(spec)
+        spec.dir.result.unlink(missing_ok=True)
         placed = {
-            ENV_RUN_DIR: str(dir.path.resolve()),
+            ENV_RUN_DIR: str(spec.dir.path.resolve()),
             ENV_ATTEMPT: str(attempt),
             "OMP_NUM_THREADS": str(slot.threads),
             "CUDA_VISIBLE_DEVICES": slot.device or "",
         }
-        seed = parse_config(spec.text).get("SEED", (None, 0))[0]
-        write_json(
-            dir.provenance,
-            {
-                **self._provenance,
-                "config": spec.config,
-                "id": spec.id,
-                "attempt": attempt,
-                "seed": seed,
-                "argv": spec.argv,
-                "env": placed,
-            }
-            | {"slot": slot.number, "device": slot.device, "threads": slot.threads},
-            sync=False,
-        )
         if attempt > 1:
-            with open(dir.log, "a", encoding="utf-8") as log:
+            with open(spec.dir.log, "a", encoding="utf-8") as log:
                 log.write(f"\n=== attempt {attempt} ===\n")
         now = time.monotonic()
         key = f"{spec.config}#{attempt}"
-        self._active[key] = _Active(
+        active = _Active(
             spec=spec, slot=slot, attempt=attempt, earlier=earlier, submitted_at=time.time(), submitted_mono=now, quiet_since=now
         )
-        if self._nvml and slot.device:
-            self._active[key].device_stats = DeviceStats(self._nvml, slot.device)
+        self._active[key] = active
+        env = {**self._environment, **placed}
+        self._executor.submit(Task(key=key, argv=spec.argv, env=env, cwd=self._cwd, log=spec.dir.log, threads=slot.threads))
         self._outcome.num_started += 1
         self._board.running[spec.config] = slot.number, now, "starting"
-        self._executor.submit(
-            Task(key=key, argv=spec.argv, env={**self._environment, **placed}, cwd=self._cwd, log=dir.log, threads=slot.threads)
-        )
+        if self._nvml and slot.device:
+            active.device_stats = DeviceStats(self._nvml, slot.device)
+        self._write_provenance(active, placed)
+
+    def _write_provenance(self, active: _Active, placed: Mapping[str, str]) -> None:
+        spec, slot = active.spec, active.slot
+        seed = parse_config(spec.text).get("SEED", (None, 0))[0]
+        own = {"config": spec.config, "id": spec.id, "attempt": active.attempt, "seed": seed, "argv": spec.argv, "env": placed}
+        place = {"slot": slot.number, "device": slot.device, "threads": slot.threads}
+        write_json(spec.dir.provenance, {**self._provenance, **own, **place}, sync=False)
 
     def _on_started(self, event: Started) -> None:
         active = self._active[event.key]
@@ -235,6 +240,7 @@ class Runner:
         spec = active.spec
         self._free.append(active.slot)
         self._board.running.pop(spec.config, None)
+        self._fill()  # first of all: the slot does not wait for the records of this run
         verdict = judge(
             spec.dir,
             exit_code=event.exit_code,

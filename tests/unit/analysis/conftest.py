@@ -47,6 +47,7 @@ class SweepMaker:
         if status is not Status.PLANNED:
             run.path.mkdir()
             run.config.write_text("CONFIG_NUM_EPOCHS=10\n")
+            run.provenance.write_text("{}\n")
             lines = LineFile(run.metrics, sync=False)
             for report in history:
                 lines.append(report)

@@ -65,7 +65,7 @@ def test_status_of_a_running_sweep(make_sweep, living_runner):
     run = maker.add({"X": "3"}, status=Status.RUNNING, history=({"step": 9, "epoch": 3, "time_s": 20.0, "val_acc": 0.75},))
     maker.add({"X": "4"}, status=Status.PLANNED)
     dir = maker.save()
-    started_at = run.config.stat().st_mtime
+    started_at = run.provenance.stat().st_mtime
 
     with living_runner(dir):
         text = status_text(load_sweep(dir), now=started_at + 30)

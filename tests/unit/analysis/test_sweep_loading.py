@@ -63,7 +63,7 @@ def test_a_run_without_result_is_running_only_while_a_runner_lives(make_sweep, l
 def test_what_an_earlier_runner_left_behind_is_not_running(make_sweep, living_runner):
     maker = make_sweep()
     run = maker.add(status=Status.RUNNING)
-    for path in (run.config, run.metrics, run.path):
+    for path in (run.provenance, run.metrics, run.path):
         os.utime(path, (1000, 1000))
     dir = maker.save()
 
