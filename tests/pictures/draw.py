@@ -1,6 +1,6 @@
 """Draw the pictures of the README again, with the commands that it teaches.
 
-    make pictures
+make pictures
 """
 
 import os

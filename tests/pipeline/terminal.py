@@ -17,11 +17,9 @@ _ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])")
 
 
 class Terminal:
-    """A terminal of 40 lines and 100 columns unless said otherwise. Leave the `with` and the program and its children are ended."""
+    """Of 40 lines and 100 columns unless said otherwise. Leave the `with` and the program and its children are ended."""
 
-    def __init__(
-        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], lines: int = 40, columns: int = 100
-    ) -> None:
+    def __init__(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], lines: int = 40, columns: int = 100) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.process = subprocess.Popen(

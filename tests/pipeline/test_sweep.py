@@ -315,3 +315,20 @@ def test_dry_run_starts_nothing(place: Place) -> None:
     assert "cartesian 3 -> legal 3 -> distinct 3" in out
     assert not place.results.exists()
     assert not place.configs.exists()
+
+
+def test_runs_that_outlived_a_killed_runner_and_launcher_are_ended_before_the_sweep_continues(place: Place) -> None:
+    place.write_range("CONFIG_X=1|2\nCONFIG_NUM_EPOCHS=100\nCONFIG_EPOCH_MS=50\nCONFIG_SWEEP_LAUNCH=cold\n")
+    with place.start(*place.sweep_arguments()) as runner:
+        wait_until(lambda: len(list(place.results.glob("sweep_*/config_*/checkpoint.txt"))) == 2)
+        children = subprocess.run(["pgrep", "-P", str(runner.pid)], capture_output=True, text=True).stdout.split()
+        for pid in (runner.pid, *map(int, children)):
+            os.kill(pid, signal.SIGKILL)
+    before = len(processes_of(place.results))
+
+    code, out = place.sweep()
+
+    assert before == 2
+    assert code == 0, out
+    assert processes_of(place.results) == []
+    assert [len(path.read_text().splitlines()) for path in place.results.glob("sweep_*/config_*/metrics.jsonl")] == [100, 100]

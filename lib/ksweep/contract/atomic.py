@@ -43,12 +43,12 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Strict JSON: a float that is not finite becomes null, since NaN is not JSON."""
+def to_json(value: Any) -> str:
+    """Strict JSON on one line: a float that is not finite becomes null, since NaN is not JSON."""
     try:
-        return json.dumps(value, indent=indent, allow_nan=False)
+        return json.dumps(value, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), indent=indent, allow_nan=False)
+        return json.dumps(_finite(value), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
@@ -61,23 +61,23 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
-    """`write_text` of strict, indented JSON."""
-    write_text(path, to_json(value, indent=1) + "\n", sync=sync)
+def write_json(path: Path, value: dict[str, Any] | list[Any], *, sync: bool = True) -> None:
+    """`write_text` of strict JSON: one line a key, and one line an item of a list.
 
-
-def write_table_json(path: Path, table: dict[str, Any], *, sync: bool = True) -> None:
-    """`write_text` of strict JSON, one line a key and one line an item of its lists: for thousands of records.
-
-    Readable like indented JSON, and ten times faster to make: the indenting encoder is pure Python.
+    As readable as indented JSON, and ten times faster to make: the indenting encoder is pure Python.
     """
-    entries = []
-    for key, value in table.items():
-        if isinstance(value, list) and value:
-            entries.append(f"{to_json(key)}: [\n " + ",\n ".join(map(to_json, value)) + "\n]")
-        else:
-            entries.append(f"{to_json(key)}: {to_json(value)}")
-    write_text(path, "{" + ",\n".join(entries) + "}\n", sync=sync)
+    if isinstance(value, list):
+        text = _one_a_line(value)
+    else:
+        entries = (
+            f"{to_json(key)}: {_one_a_line(item) if isinstance(item, list) else to_json(item)}" for key, item in value.items()
+        )
+        text = "{\n" + ",\n".join(entries) + "\n}"
+    write_text(path, text + "\n", sync=sync)
+
+
+def _one_a_line(items: list[Any]) -> str:
+    return "[\n " + ",\n ".join(map(to_json, items)) + "\n]" if items else "[]"
 
 
 class LineFile:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ksweep.contract.atomic import read_json, write_table_json
+from ksweep.contract.atomic import read_json, write_json
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import SCHEMA
 from ksweep.contract.paths import SweepDir
@@ -49,7 +49,7 @@ class SweepRecord:
 
     def save(self, dir: SweepDir) -> None:
         """Write `sweep.json` whole."""
-        write_table_json(dir.sweep, asdict(self))
+        write_json(dir.sweep, asdict(self))
 
     @classmethod
     def load(cls, dir: SweepDir) -> "SweepRecord":

@@ -13,6 +13,9 @@ from typing import Any
 
 from ksweep.contract.errors import KsweepError
 from ksweep.execute.base import Ended, Executor, Started, Task
+from ksweep.execute.strays import ENV_RUN_DIR, kill_strays
+
+CLOSE_PATIENCE_S = 40.0  # the launcher gives up after 30 s of killing
 
 
 class LocalExecutor(Executor):
@@ -25,7 +28,7 @@ class LocalExecutor(Executor):
 
     def __init__(self, *, preload: tuple[str, ...], env: dict[str, str], log: Path, keep_open: tuple[int, ...] = ()) -> None:
         self._preload, self._env, self._log, self._keep_open = preload, env, log, keep_open
-        self._running: set[str] = set()
+        self._running: dict[str, str] = {}  # key -> run directory
         self._sock: socket.socket | None = None
         self._start_launcher()
 
@@ -34,8 +37,11 @@ class LocalExecutor(Executor):
         self._sock, theirs = socket.socketpair()
         fds = ",".join(map(str, self._keep_open))
         with theirs, open(self._log, "ab") as log:
+            # Cold, it needs the standard library only: -S leaves out the search for installed packages.
+            options = ["-m"] if self._preload else ["-S", "-m"]
+            arguments = [str(theirs.fileno()), fds, ",".join(self._preload)]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ksweep.execute.launcher", str(theirs.fileno()), fds, ",".join(self._preload)],
+                [sys.executable, *options, "ksweep.execute.launcher", *arguments],
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -60,7 +66,7 @@ class LocalExecutor(Executor):
         if self._sock is None:
             self._start_launcher()
             self.wait_ready()
-        self._running.add(task.key)
+        self._running[task.key] = task.env.get(ENV_RUN_DIR, "")
         order = {"op": "start", "key": task.key, "argv": task.argv, "env": task.env, "cwd": str(task.cwd), "log": str(task.log)}
         self._order(order | {"threads": task.threads})
 
@@ -71,7 +77,7 @@ class LocalExecutor(Executor):
             if event["event"] == "started":
                 found.append(Started(key=event["key"], pid=event["pid"], at=event["at"]))
             elif event["event"] == "ended":
-                self._running.discard(event["key"])
+                del self._running[event["key"]]
                 found.append(Ended(key=event["key"], exit_code=event["code"], signal=event["signal"], at=event["at"]))
         if self._sock is None and self._running:
             found += [Ended(key=key, exit_code=None, signal=None, at=time.time()) for key in sorted(self._running)]
@@ -88,10 +94,11 @@ class LocalExecutor(Executor):
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-        try:
-            self._process.wait(timeout=40)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        if self._process.returncode is None:
+            pidfd = os.pidfd_open(self._process.pid)
+            if not select.select([pidfd], [], [], CLOSE_PATIENCE_S)[0]:
+                self._process.kill()
+            os.close(pidfd)
             self._process.wait()
         self._running.clear()
 
@@ -119,11 +126,14 @@ class LocalExecutor(Executor):
         return [json.loads(line) for line in lines]
 
     def _lost(self) -> None:
-        """The launcher is gone, and by PR_SET_PDEATHSIG its runs with it."""
+        """The launcher is gone: its warm runs with it, by PR_SET_PDEATHSIG; the others are ended here."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
         self._process.wait()
+        for run_dir in self._running.values():
+            if run_dir:
+                kill_strays(Path(run_dir))
 
 
 def base_environment(root: Path, threads: int) -> dict[str, str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ksweep.contract.atomic import exclusive, read_json, write_table_json, write_text
+from ksweep.contract.atomic import exclusive, read_json, write_json, write_text
 from ksweep.contract.config import parse_config
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import SCHEMA
@@ -92,14 +92,14 @@ def write_configs(expansion: Expansion, file: RangeFile, directory: Path, labels
         texts = {assigned[point.id]: point.text for point in expansion.points}
         summary = _summary(expansion, file, assigned, labels)
         notes = _set_aside_edited(directory, old, texts)
-        write_table_json(directory / SUMMARY_JSON, summary | {"complete": False})
+        write_json(directory / SUMMARY_JSON, summary | {"complete": False})
         for label, text in texts.items():
             if old.get(label) != text:
                 (directory / label).write_text(text)  # not whole by itself: `complete` below says when all are
         for label in old.keys() - texts.keys():
             (directory / label).unlink(missing_ok=True)
         write_text(directory / SUMMARY_TEXT, plan_text(expansion, file, assigned))
-        write_table_json(directory / SUMMARY_JSON, summary | {"complete": True})
+        write_json(directory / SUMMARY_JSON, summary | {"complete": True})
     except OSError as error:
         raise RequestError(f"{directory}: cannot write the configs: {error.strerror or error}") from None
     return notes

@@ -12,6 +12,7 @@ from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.provenance import machine
 from ksweep.contract.sweepfile import PointRecord, SweepRecord
 from ksweep.execute.local import LocalExecutor, base_environment
+from ksweep.execute.strays import kill_strays
 from ksweep.space.grid import space_filling_order
 from ksweep.sweep.delivery import Delivery
 from ksweep.sweep.journal import Journal
@@ -81,6 +82,8 @@ def run_sweep(
     specs = [_spec(dir, point, texts[point.id]) for point in _in_order(todo, record, int(first.get("SWEEP_SEED", "1")))]
     is_warm = first.get("SWEEP_LAUNCH") == "warm" and any(spec.argv[1:2] == ("-m",) for spec in specs)
     environment = base_environment(root, slots[0].threads)
+    if dir.journal.exists():
+        kill_strays(dir.path.resolve())  # of a runner that was killed together with its launcher
     journal = Journal(dir)
     executor = LocalExecutor(
         preload=tuple(first.get("MODEL_PRELOAD", "").split()) if is_warm else (),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ksweep.contract.atomic import LineFile, read_json, read_lines, to_json, write_table_json, write_text
+from ksweep.contract.atomic import LineFile, read_json, read_lines, to_json, write_json, write_text
 
 
 def test_write_that_fails_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ def test_json_is_strict() -> None:
     assert to_json({"a": math.nan, "b": [math.inf, 1.5], "c": (-math.inf,)}) == '{"a": null, "b": [null, 1.5], "c": [null]}'
 
 
-def test_table_has_a_line_an_item_and_is_plain_json(tmp_path: Path) -> None:
+def test_json_has_a_line_a_key_and_an_item_and_is_plain(tmp_path: Path) -> None:
     table = {"a": 1, "rows": [{"x": "é\n"}, {"x": None}], "empty": [], "nested": {"b": [1, 2]}}
-    write_table_json(tmp_path / "table", table)
+    write_json(tmp_path / "table", table)
 
     assert read_json(tmp_path / "table") == table
-    assert len((tmp_path / "table").read_text().splitlines()) == 7
+    assert len((tmp_path / "table").read_text().splitlines()) == 9
 
 
 def test_missing_and_broken_json_read_as_nothing(tmp_path: Path) -> None:
