@@ -23,7 +23,6 @@ from types import FrameType
 from typing import Any
 
 from ksweep.contract.atomic import write_json
-from ksweep.contract.config import parse_config
 from ksweep.contract.metrics import read_history
 from ksweep.contract.outcome import Result, Status, read_result
 from ksweep.contract.paths import RunDir
@@ -45,13 +44,14 @@ REORDER_GROWTH = 1.5  # the queue is sorted anew each time the number of known d
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """One point to run: where, what text, its swept values, the command that trains it."""
+    """One point to run: where (an absolute path), what text, its seed and swept values, the command that trains it."""
 
     config: str
     id: str
     dir: RunDir
     text: str
     values: dict[str, str]
+    seed: str | None
     argv: tuple[str, ...]
 
 
@@ -168,8 +168,8 @@ class Runner:
             if self._outcome.stopped and not self._active:
                 break
             self._fill()
-            if self._queue:
-                self._prepare(self._queue[-1][0])
+            for spec, _, _ in self._queue[-len(self._slots) :]:
+                self._prepare(spec)
             for event in self._executor.poll(POLL_S):
                 if event.key in self._active:
                     self._on_started(event) if isinstance(event, Started) else self._on_ended(event)
@@ -198,7 +198,7 @@ class Runner:
         self._prepare(spec)
         spec.dir.result.unlink(missing_ok=True)
         placed = {
-            ENV_RUN_DIR: str(spec.dir.path.resolve()),
+            ENV_RUN_DIR: str(spec.dir.path),
             ENV_ATTEMPT: str(attempt),
             "OMP_NUM_THREADS": str(slot.threads),
             "CUDA_VISIBLE_DEVICES": slot.device or "",
@@ -222,8 +222,14 @@ class Runner:
 
     def _write_provenance(self, active: _Active, placed: Mapping[str, str]) -> None:
         spec, slot = active.spec, active.slot
-        seed = parse_config(spec.text).get("SEED", (None, 0))[0]
-        own = {"config": spec.config, "id": spec.id, "attempt": active.attempt, "seed": seed, "argv": spec.argv, "env": placed}
+        own = {
+            "config": spec.config,
+            "id": spec.id,
+            "attempt": active.attempt,
+            "seed": spec.seed,
+            "argv": spec.argv,
+            "env": placed,
+        }
         place = {"slot": slot.number, "device": slot.device, "threads": slot.threads}
         write_json(spec.dir.provenance, {**self._provenance, **own, **place}, sync=False)
 

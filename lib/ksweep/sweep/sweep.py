@@ -79,20 +79,16 @@ def run_sweep(
         return SweepRun(results=results)
     first = config_values(texts[todo[0].id])
     slots = slots or slots_for(first, jobs)
-    specs = [_spec(dir, point, texts[point.id]) for point in _in_order(todo, record, int(first.get("SWEEP_SEED", "1")))]
-    is_warm = first.get("SWEEP_LAUNCH") == "warm" and any(spec.argv[1:2] == ("-m",) for spec in specs)
     environment = base_environment(root, slots[0].threads)
     if dir.journal.exists():
         kill_strays(dir.path.resolve())  # of a runner that was killed together with its launcher
+    is_warm = first.get("SWEEP_LAUNCH") == "warm" and command_of(first)[1:2] == ("-m",)
+    preload = tuple(first.get("MODEL_PRELOAD", "").split()) if is_warm else ()
+    executor = LocalExecutor(preload=preload, env=environment, log=dir.runner_log, keep_open=(lock.fd,))
     journal = Journal(dir)
-    executor = LocalExecutor(
-        preload=tuple(first.get("MODEL_PRELOAD", "").split()) if is_warm else (),
-        env=environment,
-        log=dir.runner_log,
-        keep_open=(lock.fd,),
-    )
     try:
-        executor.wait_ready()
+        # All this while the launcher starts.
+        specs = [_spec(dir, point, texts[point.id]) for point in _in_order(todo, record, int(first.get("SWEEP_SEED", "1")))]
         journal.add("sweep_started", todo=len(specs), done=len(done), slots=len(slots), git=record.git)
         runner = Runner(
             executor=executor,
@@ -104,6 +100,7 @@ def run_sweep(
             provenance={"git": record.git, "kconfig_hash": record.kconfig_hash, **machine()},
             cwd=root,
         )
+        executor.wait_ready()
         outcome = runner.run(specs, done, progress_of)
         journal.add("sweep_ended", results=len(outcome.results), stopped=outcome.stopped)
     finally:
@@ -113,13 +110,15 @@ def run_sweep(
 
 
 def _spec(dir: SweepDir, point: PointRecord, text: str) -> RunSpec:
+    values = config_values(text)
     return RunSpec(
         config=point.config,
         id=point.id,
-        dir=RunDir(dir.path / point.run_dir),
+        dir=RunDir(dir.path.absolute() / point.run_dir),
         text=text,
         values=point.values,
-        argv=command_of(config_values(text)),
+        seed=values.get("SEED"),
+        argv=command_of(values),
     )
 
 
