@@ -225,6 +225,18 @@ def test_each_run_gets_the_device_of_its_slot(place: Place, monkeypatch: pytest.
     assert sorted(seen) == ["5", "5", "7", "7"]
 
 
+def test_sweep_goes_on_when_nobody_reads_its_output_any_more(place: Place) -> None:
+    place.write_range(SLOW)
+    with place.start(*place.sweep_arguments()) as runner:
+        assert runner.stdout is not None
+        runner.stdout.readline()
+        runner.stdout.close()
+        runner.wait(timeout=60)
+
+    assert runner.returncode == 0
+    assert {row["status"] for row in place.summary().values()} == {"passed"}
+
+
 def test_dead_axis_stops_the_sweep(place: Place) -> None:
     code, out = place.sweep("CONFIG_UNREAD=1:1:20\nCONFIG_EPOCH_MS=50\n")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ksweep.analysis.text import ranking_text
 from ksweep.cli.tree import Tree, say, warn
 from ksweep.contract.atomic import exclusive
-from ksweep.contract.errors import RequestError
+from ksweep.contract.errors import KsweepError, RequestError
 from ksweep.contract.outcome import Result
 from ksweep.contract.paths import SweepDir
 from ksweep.contract.sweepfile import SweepRecord
@@ -112,7 +112,11 @@ def _run_and_report(
     )
     if outcome.num_started and outcome.launch_s:
         say(f"launching {outcome.num_started} runs took {duration_text(outcome.launch_s)} together")
-    code = report(dir, record, list(outcome.results.values()), is_new=True)
+    try:
+        code = report(dir, record, list(outcome.results.values()), is_new=True)
+    except KsweepError as error:  # a full disk, say; the results stand, and why the sweep stopped is said below
+        warn(str(error))
+        code = 1
     if outcome.stopped:
         warn(outcome.stopped)
         return 2 if outcome.is_request_wrong else 1

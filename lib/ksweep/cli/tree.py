@@ -85,8 +85,11 @@ def add_start_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def say(message: str) -> None:
-    """One line to people."""
-    print(message, flush=True)
+    """One line to people. When they have gone (a closed pipe) the work goes on without them."""
+    try:
+        print(message, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # for the rest of the process
 
 
 def warn(message: str) -> None:

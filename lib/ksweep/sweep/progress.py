@@ -1,5 +1,6 @@
 """What people see while a sweep runs: a live table on a terminal, plain lines in a pipe."""
 
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -85,14 +86,17 @@ def _ended_line(board: Board, config: str, values: Mapping[str, str], result: Re
 class LineProgress(Progress):
     """Plain lines."""
 
-    def __init__(self, board: Board, out: TextIO = sys.stdout) -> None:
+    def __init__(self, board: Board, out: TextIO | None = None) -> None:
         super().__init__(board)
-        self._out = out
+        self._out = out or sys.stdout
         self._last = time.monotonic()
 
     def say(self, message: str) -> None:
         """See Progress."""
-        print(message, file=self._out, flush=True)
+        try:
+            print(message, file=self._out, flush=True)
+        except BrokenPipeError:  # whoever read along has gone (head, a closed pager): the sweep goes on
+            self._out = open(os.devnull, "w")  # noqa: SIM115  # for as long as this object
         self._last = time.monotonic()
 
     def ended(self, config: str, values: Mapping[str, str], result: Result) -> None:
