@@ -28,7 +28,8 @@ def debian_package(name: str, scratch: Path) -> Path:
     """Download a Debian package and unpack it below the empty folder `scratch`; the root of its files. KsweepError as above."""
     _client(["apt-get", "download", name], scratch, hint="needs Debian or a descendant; run `apt-get update` first")
     root = scratch / "root"
-    _client(["dpkg-deb", "-x", str(next(scratch.glob("*.deb"))), str(root)], scratch, hint="is the disk full?")
+    archive = next(scratch.glob("*.deb"))
+    _client(["dpkg-deb", "-x", archive.name, root.name], scratch, hint="is the disk full?")
     return root
 
 
