@@ -2,7 +2,9 @@
 
 import argparse
 import importlib
+import os
 import sys
+from pathlib import Path
 
 from ksweep.contract.errors import KsweepError
 
@@ -35,7 +37,10 @@ def main(argv: list[str] | None = None) -> int:
         lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
         print("usage: ksweep <subcommand> ...  (each has --help)\n" + "\n".join(lines), file=sys.stderr)
         return 0 if argv and argv[0] in ("-h", "--help") else 2
-    module = importlib.import_module(f"ksweep.cli.{argv[0].replace('-', '_')}_command")
+    try:
+        module = importlib.import_module(f"ksweep.cli.{argv[0].replace('-', '_')}_command")
+    except ModuleNotFoundError as error:
+        return _with_the_environment(error)
     parser = argparse.ArgumentParser(
         prog=f"ksweep {argv[0]}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,3 +56,12 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, a pager) has gone
         sys.stdout = None  # so that nothing is flushed into the closed pipe at exit
         return 0
+
+
+def _with_the_environment(error: ModuleNotFoundError) -> int:
+    """`python scripts/...` with an interpreter that lacks our packages: go on with the environment that make has made."""
+    python = Path(__file__).resolve().parents[3] / ".venv" / "bin" / "python"
+    if python.exists() and Path(sys.prefix) != python.parents[1]:
+        os.execv(python, [str(python), *sys.argv])
+    print(f"{sys.executable} has no {error.name}: run `make venv` once, or use an interpreter that has it", file=sys.stderr)
+    return 2
