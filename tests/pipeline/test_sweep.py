@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,10 @@ def processes_of(path: Path) -> list[str]:
         except (OSError, UnicodeDecodeError):
             continue
     return found
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def finished(place: Place) -> int:
@@ -153,9 +156,8 @@ def test_kill_9_of_the_launcher_is_survived(place: Place) -> None:
     place.write_range(SLOW)
     with place.start(*place.sweep_arguments()) as runner:
         wait_until(lambda: finished(place) >= 1)
-        children = subprocess.run(["pgrep", "-P", str(runner.pid)], capture_output=True, text=True).stdout.split()
-        assert len(children) == 1
-        os.kill(int(children[0]), signal.SIGKILL)
+        (launcher,) = children_of(runner.pid)
+        os.kill(launcher, signal.SIGKILL)
         out, _ = runner.communicate(timeout=60)
 
     assert runner.returncode == 0, out
@@ -333,8 +335,7 @@ def test_runs_that_outlived_a_killed_runner_and_launcher_are_ended_before_the_sw
     place.write_range("CONFIG_X=1|2\nCONFIG_NUM_EPOCHS=100\nCONFIG_EPOCH_MS=50\nCONFIG_SWEEP_LAUNCH=cold\n")
     with place.start(*place.sweep_arguments()) as runner:
         wait_until(lambda: len(list(place.results.glob("sweep_*/config_*/checkpoint.txt"))) == 2)
-        children = subprocess.run(["pgrep", "-P", str(runner.pid)], capture_output=True, text=True).stdout.split()
-        for pid in (runner.pid, *map(int, children)):
+        for pid in (runner.pid, *children_of(runner.pid)):
             os.kill(pid, signal.SIGKILL)
     before = len(processes_of(place.results))
 
