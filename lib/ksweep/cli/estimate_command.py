@@ -45,11 +45,12 @@ def run(args: argparse.Namespace) -> int:
     if not len(known):
         say("no finished run of this model is known here; running one epoch of the first config")
         known.add(_features(values[0]), _probe(tree, texts[0]))
-        source = "from one run of one epoch, start included, so rather too long"
+        source = "from one run of one epoch"
     walls = [(known.predict(_features(value)) or 0.0) * _epochs(value) for value in values]
     num_slots = len(slots_for(values[0], int(args.jobs) if args.jobs else None))
-    say(f"{len(walls)} runs to go" + (f", {num_done} done" if num_done else "") + f"; {num_slots} at a time")
-    say(f"a run: about {duration_text(min(walls))} to {duration_text(max(walls))} ({source})")
+    say(f"{len(walls)} run{'s' * (len(walls) > 1)} to go" + (f", {num_done} done" if num_done else "") + f"; {num_slots} at a time")
+    least, most = duration_text(min(walls)), duration_text(max(walls))
+    say(f"a run: about {least}" + (f" to {most}" if most != least else "") + f" ({source})")
     say(f"together: about {duration_text(makespan(walls, [], num_slots))}; {duration_text(sum(walls))} of slot time")
     return 0
 
@@ -100,7 +101,7 @@ def _epochs(values: Mapping[str, str]) -> int:
 
 
 def _probe(tree: Tree, text: str) -> float:
-    """Wall time in seconds of one epoch, measured."""
+    """Seconds of one epoch, measured: as the trainer reports it, else the wall time of the whole run."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "probe")
         path.write_text(text)
@@ -114,4 +115,4 @@ def _probe(tree: Tree, text: str) -> float:
         _, result = run_single(tree, config, Path(scratch), kind="probe", source=path, slot=slot)
         if result is None or result.status != Status.PASSED:
             raise KsweepError(f"the run of one epoch did not pass: {result.reason if result else 'interrupted'}")
-        return result.wall_s
+        return result.metrics.get("epoch_time_s") or result.wall_s
