@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
         source = "from one run of one epoch"
     walls = [(known.predict(_features(value)) or 0.0) * _epochs(value) for value in values]
     num_slots = len(slots_for(values[0], int(args.jobs) if args.jobs else None))
-    say(f"{len(walls)} run{'s' * (len(walls) > 1)} to go" + (f", {num_done} done" if num_done else "") + f"; {num_slots} at a time")
+    done = f", {num_done} done" if num_done else ""
+    say(f"{len(walls)} run{'s' * (len(walls) > 1)} to go{done}; {num_slots} at a time")
     least, most = duration_text(min(walls)), duration_text(max(walls))
     say(f"a run: about {least}" + (f" to {most}" if most != least else "") + f" ({source})")
     say(f"together: about {duration_text(makespan(walls, [], num_slots))}; {duration_text(sum(walls))} of slot time")
