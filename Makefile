@@ -35,7 +35,8 @@ results_flag  := --results $(call quote,$(results))
 configs_dir   := $(call quote,$(out)sweep_configs)
 epochs_flag   := $(call option,--epochs,EPOCHS)
 jobs_flag     := $(call option,--jobs,PARALLEL)
-yes_flag      := $(if $(call yes,YES),--yes) $(if $(call yes,DRY_RUN),--dry-run)
+dry_flag      := $(if $(call yes,DRY_RUN),--dry-run)
+yes_flag      := $(if $(call yes,YES),--yes) $(dry_flag)
 fresh_flag    := $(if $(call yes,FRESH),--fresh)
 
 unexport PYTHONDONTWRITEBYTECODE  # without .pyc files every start of torch costs 3 s more
@@ -61,18 +62,18 @@ sweep-leaderboard: venv ## the best configurations so far
 sweep-analyze: venv     ## rank, write and draw the results again
 	$(ksweep) analyze $(results_flag)
 sweep-continue continue: venv ## continue the latest sweep
-	$(ksweep) continue $(results_flag) $(jobs_flag)
+	$(ksweep) continue $(results_flag) $(jobs_flag) $(dry_flag)
 sweep-clean:            ## remove O/sweep_configs
 	$(Q)scripts/clean.sh configs $(call quote,$(out))
 
 ## Runs
 .PHONY: train rerun rerun-failed estimate continue summary check why
 train: venv             ## train the configuration in .config
-	$(ksweep) train --config $(call quote,$(config)) $(results_flag) $(epochs_flag)
+	$(ksweep) train --config $(call quote,$(config)) $(results_flag) $(epochs_flag) $(dry_flag)
 rerun: venv             ## run CONFIG=path/to/config_007 again, alone, and compare
-	$(ksweep) rerun $(call quote,$(or $(CONFIG),$(error make rerun: which one? CONFIG=path/to/config_007))) $(results_flag)
+	$(ksweep) rerun $(call quote,$(or $(CONFIG),$(error make rerun: which one? CONFIG=path/to/config_007))) $(results_flag) $(dry_flag)
 rerun-failed: venv      ## run the failed runs of the latest sweep again
-	$(ksweep) rerun-failed $(results_flag) $(jobs_flag)
+	$(ksweep) rerun-failed $(results_flag) $(jobs_flag) $(dry_flag)
 summary: venv           ## print the analysis of the latest sweep
 	$(ksweep) summary $(results_flag)
 check: venv             ## check RANGE_CONFIG or CONFIG; starts nothing

@@ -37,9 +37,9 @@ def analyze(dir: SweepDir) -> Analysis:
     try:
         write_json(dir.summary, rows)
         write_text(dir.summary_csv, csv_text(rows))
-        write_text(dir.analysis, text)
         for path, image in images.items():
             _write_image(path, image)
+        write_text(dir.analysis, text)  # last: the mark that all of it is written
     except OSError as error:
         raise RequestError(f"{dir.path}: the analysis cannot be written ({error})") from error
     drawn = [path for path, image in images.items() if image is not None]

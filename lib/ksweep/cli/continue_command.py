@@ -2,7 +2,7 @@
 
 import argparse
 
-from ksweep.cli.results_argument import add_results_argument, positive_int, sweep_of
+from ksweep.cli.results_argument import add_jobs_argument, add_results_argument, sweep_of
 from ksweep.cli.running import continue_sweep
 from ksweep.cli.tree import Tree
 
@@ -10,9 +10,10 @@ from ksweep.cli.tree import Tree
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module docstring."""
     add_results_argument(parser)
-    parser.add_argument("--jobs", metavar="N", type=positive_int, help="parallel runs")
+    add_jobs_argument(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run, and stop")
 
 
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
-    return continue_sweep(Tree(), sweep_of(args), jobs=args.jobs)
+    return continue_sweep(Tree(), sweep_of(args), jobs=args.jobs, is_dry=args.dry_run)

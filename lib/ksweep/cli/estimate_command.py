@@ -19,7 +19,7 @@ from ksweep.contract.sweepfile import SweepRecord
 from ksweep.sweep.configs import PlannedConfig
 from ksweep.sweep.durations import Durations, makespan
 from ksweep.sweep.progress import duration_text
-from ksweep.sweep.store import find_continuable, results_of, sweeps_newest_first
+from ksweep.sweep.store import find_continuable, results_of, results_root, sweeps_newest_first
 from ksweep.sweep.sweep import config_values, slots_for
 
 FEATURES = ("MODEL", "DATASET", "OPTIMIZER", "BATCH_SIZE", "DEVICE", "PRECISION", "PRUNING_METHOD")
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
     tree = Tree()
     texts, num_done = _left_to_run(tree, args)
-    root = args.results.parent if (args.results / "sweep.json").exists() else args.results
+    root = results_root(args.results)
     if not texts:
         say(f"nothing is left to run: all {num_done} are done")
         return 0

@@ -11,7 +11,7 @@ from ksweep.cli.tree import Tree, add_range_arguments, add_start_arguments, say
 from ksweep.kconfig.resolve import Expansion
 from ksweep.space.rangefile import RangeFile
 from ksweep.sweep.configs import SUMMARY_TEXT, assign_labels, known_labels, owned_configs, plan_text, write_configs
-from ksweep.sweep.store import find_continuable
+from ksweep.sweep.store import find_continuable, results_root
 from ksweep.sweep.sweep import config_values
 
 
@@ -52,10 +52,12 @@ def expand(tree: Tree, args: argparse.Namespace) -> tuple[RangeFile, Expansion]:
 
 
 def labels_of(file: RangeFile, expansion: Expansion, args: argparse.Namespace) -> dict[str, str]:
-    """The labels that points have already: in the sweep that this plan continues, else in the directory."""
+    """The labels that points have already: in the sweep that this plan continues, and in the directory."""
     source = str(file.path.resolve()) if file.path else ""
-    found = find_continuable(args.results, source, {point.id for point in expansion.points})
-    return {point.id: point.config for point in found[1].points} if found else known_labels(args.out, source)
+    found = find_continuable(results_root(args.results), source, {point.id for point in expansion.points})
+    swept = {point.id: point.config for point in found[1].points} if found else {}
+    taken = set(swept.values())
+    return {id: label for id, label in known_labels(args.out, source).items() if label not in taken} | swept
 
 
 def show(file: RangeFile, expansion: Expansion, labels: dict[str, str]) -> None:

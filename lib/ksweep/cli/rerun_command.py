@@ -17,7 +17,7 @@ from ksweep.contract.atomic import read_json
 from ksweep.contract.errors import RequestError
 from ksweep.contract.paths import RunDir
 from ksweep.sweep.configs import PlannedConfig
-from ksweep.sweep.store import find_run
+from ksweep.sweep.store import find_run, results_root
 from ksweep.sweep.sweep import config_values, slots_for
 
 MAX_DIFFERENCES_SHOWN = 5
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("test_matrix_results"),
         help="where sweeps are and its directory is made",
     )
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run, and stop")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,13 +47,16 @@ def run(args: argparse.Namespace) -> int:
     config = PlannedConfig(
         config=label[0] if label else "config_001", id=tree.resolver.point_id(text), values={}, index=None, text=text
     )
-    results = args.results.parent if (args.results / "sweep.json").exists() else args.results
+    results = results_root(args.results)
     around = sweep_around(path)
     earlier = find_run(around.path.parent if around else results, config.id, first=around)
     slot = slots_for(config_values(text), None)[0]
     before = read_json(earlier.provenance) if earlier else None
     if before:
         slot = replace(slot, threads=before["threads"])
+    if args.dry_run:
+        say(f"would run {path}" + (f" and compare with {earlier.path}" if earlier else "") + "; nothing was started")
+        return 0
     run_dir, result = run_single(tree, config, results, kind="rerun", source=path, slot=slot)
     if result is None or result.status.is_bad:
         return 1

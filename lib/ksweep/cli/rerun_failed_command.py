@@ -12,4 +12,6 @@ __all__ = ["add_arguments", "run"]
 
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
-    return continue_sweep(Tree(), sweep_of(args), jobs=args.jobs, is_wanted=lambda result: result.status.is_bad)
+    return continue_sweep(
+        Tree(), sweep_of(args), jobs=args.jobs, is_dry=args.dry_run, is_wanted=lambda result: result.status.is_bad
+    )

@@ -23,6 +23,18 @@ def sweep_of(args: argparse.Namespace) -> SweepDir:
     return find_sweep(args.results)
 
 
+def add_jobs_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--jobs N`."""
+    parser.add_argument("--jobs", metavar="N", type=_whole, help="parallel runs; 0: one a GPU, or one a core without GPUs")
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"found {text}, allowed: 0 or more")
+    return value
+
+
 def positive_int(text: str) -> int:
     """A whole number from 1 up, for argparse."""
     value = int(text)

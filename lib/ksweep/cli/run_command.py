@@ -7,7 +7,7 @@ the sweep of its range file, any other the sweep of its own path.
 import argparse
 from pathlib import Path
 
-from ksweep.cli.results_argument import positive_int
+from ksweep.cli.results_argument import add_jobs_argument
 from ksweep.cli.running import run_plan
 from ksweep.cli.tree import Tree, add_start_arguments
 from ksweep.sweep.configs import read_configs
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output-dir", metavar="R", type=Path, default=Path("test_matrix_results"), help="where the sweep directory is made"
     )
     parser.add_argument("--continue-dir", metavar="S", type=Path, help="continue this sweep directory")
-    parser.add_argument("--jobs", metavar="N", type=positive_int, help="parallel runs")
+    add_jobs_argument(parser)
     parser.add_argument("--fresh", action="store_true", help="start anew in a new directory")
     add_start_arguments(parser)
 

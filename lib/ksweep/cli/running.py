@@ -1,6 +1,6 @@
 """Plan -> sweep directory -> runs -> ranking: the part that sweep, run, continue and rerun-failed have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ksweep.analysis.text import ranking_text
@@ -8,11 +8,12 @@ from ksweep.cli.tree import Tree, say, warn
 from ksweep.contract.atomic import exclusive
 from ksweep.contract.errors import KsweepError, RequestError
 from ksweep.contract.outcome import Result
-from ksweep.contract.paths import SweepDir
+from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.sweepfile import SweepRecord
 from ksweep.sweep.configs import ConfigSet
+from ksweep.sweep.delivery import Delivery
 from ksweep.sweep.progress import duration_text, make_progress
-from ksweep.sweep.store import SweepLock, check_results_root, find_continuable, new_sweep_dir, results_of, save_plan
+from ksweep.sweep.store import SweepLock, check_results_root, find_continuable, new_sweep_dir, results_of, results_root, save_plan
 from ksweep.sweep.sweep import config_values, run_sweep, slots_for
 
 LOCK = ".lock"  # in the results directory: held while a sweep directory is found or made
@@ -41,6 +42,7 @@ def run_plan(
 ) -> int:
     """Run a plan: continue the sweep that it belongs to, or start one. Returns the exit code."""
     values = config_values(plan.configs[0].text)
+    results = results_root(results)
     _check_steering(plan)
     dir, before = _find(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)
     planned = {config.id for config in plan.configs}
@@ -49,8 +51,9 @@ def run_plan(
     check_size(num_todo, int(values.get("SWEEP_MAX_RUNS", num_todo)), is_confirmed=is_confirmed)
     if is_dry:
         return _dry_run(plan, dir, done, len(slots_for(values, jobs)))
-    if dir and before and not num_todo and {point.id for point in before.active_points} == planned:
-        return report(dir, before, list(results_of(dir, before).values()), is_new=False)
+    is_same = before and {p.id for p in before.active_points} == planned and is_ranked_alike(before, values)
+    if dir and before and is_same and not num_todo:
+        return report(tree, dir, before, results_of(dir, before))
     check_results_root(results, num_todo)
     with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
         dir, before = _find(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)
@@ -65,21 +68,31 @@ def run_plan(
 
 
 def continue_sweep(
-    tree: Tree, dir: SweepDir, *, jobs: int | None = None, is_wanted: Callable[[Result], bool] = lambda result: False
+    tree: Tree,
+    dir: SweepDir,
+    *,
+    jobs: int | None = None,
+    is_dry: bool = False,
+    is_wanted: Callable[[Result], bool] = lambda result: False,
 ) -> int:
     """Run what has no final result in a sweep, and what `is_wanted` again; rank it. Returns the exit code."""
     record = SweepRecord.load(dir)
     _check_texts(tree, dir, record)
-    check_results_root(dir.path.parent, len(record.active_points))
+    if is_dry:
+        kept = {id for id, result in results_of(dir, record).items() if not is_wanted(result)}
+        todo = [point.config for point in record.active_points if point.id not in kept]
+        say(f"{dir.path}: {len(todo)} would run, {len(kept)} done; nothing was started\n{' '.join(todo)}")
+        return 0
     lock = SweepLock(dir)
     try:
         found = results_of(dir, record)
         again = sum(is_wanted(result) for result in found.values())
-        todo = len(record.active_points) - len(found) + again
-        if not todo:
+        num_todo = len(record.active_points) - len(found) + again
+        if not num_todo:
             say(f"{dir.path}: nothing to run")
-            return report(dir, record, list(found.values()), is_new=False)
-        say(f"{dir.path}: {todo} to run, {len(found) - again} done")
+            return report(tree, dir, record, found)
+        check_results_root(dir.path.parent, num_todo)
+        say(f"{dir.path}: {num_todo} to run, {len(found) - again} done")
         return _run_and_report(tree, dir, record, lock, jobs=jobs, is_wanted=is_wanted)
     finally:
         lock.release()
@@ -112,26 +125,44 @@ def _run_and_report(
     )
     if outcome.num_started and outcome.launch_s:
         say(f"launching {outcome.num_started} runs took {duration_text(outcome.launch_s)} together")
+    if outcome.is_request_wrong:
+        raise RequestError(outcome.stopped)  # a dead axis: no ranking
     try:
-        code = report(dir, record, list(outcome.results.values()), is_new=True)
+        code = report(tree, dir, record, outcome.results)
     except KsweepError as error:  # a full disk, say; the results stand, and why the sweep stopped is said below
         warn(str(error))
         code = 1
     if outcome.stopped:
         warn(outcome.stopped)
-        return 2 if outcome.is_request_wrong else 1
+        return 1
     return code
 
 
-def report(dir: SweepDir, record: SweepRecord, results: list[Result], *, is_new: bool) -> int:
-    """Print the ranking, after writing the analysis where something changed. 1 when runs failed, else 0."""
-    if is_new or not dir.analysis.exists():
+def report(tree: Tree, dir: SweepDir, record: SweepRecord, results: Mapping[str, Result]) -> int:
+    """Print the ranking, after writing the analysis where it is not the newest. 1 when runs failed, else 0.
+
+    RequestError, and no ranking, when an axis was swept that no run has read.
+    """
+    delivery = Delivery(tree.selectors)
+    for point in record.active_points:
+        if point.id in results:
+            delivery.add(point.values, results[point.id])
+    if delivery.problem:
+        raise RequestError(delivery.problem)
+    if not _is_analysed(dir, record):
         from ksweep.analysis.write import analyze
 
         analyze(dir)
     say(ranking_text(dir))
     say(f"more in {dir.path}: {dir.analysis.name}, {dir.ranking_plot.name}, {dir.curves_plot.name}, {dir.summary.name}")
-    return 1 if any(result.status.is_bad for result in results) else 0
+    return 1 if any(result.status.is_bad for result in results.values()) else 0
+
+
+def _is_analysed(dir: SweepDir, record: SweepRecord) -> bool:
+    """Whether the analysis was written after the last result and the last change of the plan."""
+    sources = [dir.sweep, *(RunDir(dir.path / point.run_dir).result for point in record.active_points)]
+    changed = max((path.stat().st_mtime_ns for path in sources if path.exists()), default=0)
+    return dir.analysis.exists() and dir.analysis.stat().st_mtime_ns > changed
 
 
 def _find(
@@ -142,6 +173,12 @@ def _find(
         return dir, SweepRecord.load(dir)
     found = None if is_fresh else find_continuable(results, plan.source, {config.id for config in plan.configs})
     return found or (None, None)
+
+
+def is_ranked_alike(record: SweepRecord, values: Mapping[str, str]) -> bool:
+    """Whether a sweep was ranked as a configuration asks for: changing that is a new ranking, not a new run."""
+    now = tuple(values.get(name, "") for name in STEERING)
+    return now == (record.objective, record.direction, record.strategy)
 
 
 def _check_steering(plan: ConfigSet) -> None:

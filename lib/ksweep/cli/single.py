@@ -1,7 +1,6 @@
 """One configuration run by itself, its output on the terminal: what train and rerun have in common."""
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.sweep.configs import ConfigSet, PlannedConfig
 from ksweep.sweep.progress import Board, Progress, duration_text
 from ksweep.sweep.slots import Slot
-from ksweep.sweep.store import SweepLock, check_results_root, new_sweep_dir, save_plan
+from ksweep.sweep.store import SweepLock, check_results_root, new_sweep_dir, results_root, save_plan
 from ksweep.sweep.sweep import config_values, run_sweep
 
 
@@ -40,14 +39,15 @@ class EchoProgress(Progress):
         except FileNotFoundError:
             return
         self._position += len(new)
-        sys.stdout.write(new.decode("utf-8", "replace"))
-        sys.stdout.flush()
+        if new:
+            say(new.decode("utf-8", "replace").removesuffix("\n"))
 
 
 def run_single(
     tree: Tree, config: PlannedConfig, results: Path, *, kind: str, source: Path, slot: Slot
 ) -> tuple[RunDir, Result | None]:
     """Run one config in a directory of its own, `<kind>_YYYYMMDD_HHMMSS` below `results`; None: it was interrupted."""
+    results = results_root(results)
     check_results_root(results, 1)
     dir = new_sweep_dir(results, kind)
     plan = ConfigSet(

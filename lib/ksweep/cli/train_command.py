@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from ksweep.cli.single import run_single
-from ksweep.cli.tree import Tree
+from ksweep.cli.tree import Tree, say
 from ksweep.contract.errors import RequestError
 from ksweep.kconfig.presets import find_preset
 from ksweep.space.rangefile import read_range_file
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--results", metavar="R", type=Path, default=Path("test_matrix_results"), help="where its directory is made"
     )
     parser.add_argument("--epochs", metavar="N", help="NUM_EPOCHS, whatever the configuration says")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run, and stop")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,5 +39,8 @@ def run(args: argparse.Namespace) -> int:
     point = expansion.points[0]
     config = PlannedConfig(config="config_001", id=point.id, values={}, index=None, text=point.text)
     slot = slots_for(config_values(point.text), 1)[0]
+    if args.dry_run:
+        say(f"would train {args.config} on {slot.device or f'{slot.threads} threads'}; nothing was started")
+        return 0
     _, result = run_single(tree, config, args.results, kind="train", source=args.config, slot=slot)
     return 0 if result and not result.status.is_bad else 1

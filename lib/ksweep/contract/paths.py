@@ -17,11 +17,6 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
         self.result = path / "result.json"
 
-    @property
-    def config_name(self) -> str:
-        """`config_007` of `config_007_sgd_lr0.1`; the directory's own name when it is not numbered."""
-        return "_".join(self.path.name.split("_")[:2])
-
 
 class SweepDir:
     """The files of one sweep."""

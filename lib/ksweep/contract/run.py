@@ -53,11 +53,6 @@ class Run:
         self._metrics.append({"step": step, "epoch": epoch, "time_s": round(time.time() - self._opened_at, 3), **metrics})
         return not self._stop
 
-    @property
-    def is_stopping(self) -> bool:
-        """True once a stop was asked for."""
-        return self._stop
-
     def finish(self, *, effective: dict[str, Any], status: str = "passed", reason: str = "", **metrics: float) -> None:
         """Write `training_metrics.json`: the final metrics, the whole history, what was read and took effect.
 

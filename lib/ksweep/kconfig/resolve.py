@@ -30,11 +30,11 @@ from ksweep.kconfig.tree import STEERING_PREFIX
 from ksweep.space.grid import cells
 from ksweep.space.rangefile import Assignment, RangeFile, read_range_file
 from ksweep.space.require import Requirement
-from ksweep.space.values import ValueProblem
+from ksweep.space.values import ValueProblem, parse_decimal
 
 MAX_PROBLEMS_OF_A_KIND = 5
 MAX_COMBINATIONS = 1_000_000  # each is resolved, at about 0.2 ms and 3 KB
-_INT = re.compile(r"-?\d+")
+_INT = re.compile(r"-?(0|[1-9]\d*)")  # not 05: equal numbers must have one spelling
 _HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _ID_LINE = re.compile(r"^CONFIG_(\w+)=(.*)$", re.MULTILINE)
 
@@ -277,7 +277,9 @@ class Resolver:
             if name in self.selectors:
                 wishes.append(_Wish(name, text, self.selectors[name][text], "y", a.where))
             elif any(node.prompt for node in self.kconf.syms[name].nodes):
-                wishes.append(_Wish(name, text, self.kconf.syms[name], text, a.where))
+                # Kconfig compares strings: `depends on SGD_MOMENTUM != "0"` must not depend on how a zero is spelt.
+                is_zero = name in self.bounds and parse_decimal(text) == 0
+                wishes.append(_Wish(name, text, self.kconf.syms[name], "0" if is_zero else text, a.where))
         return wishes
 
     def _without_overridden_choices(self, assignments: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
@@ -301,6 +303,8 @@ class Resolver:
             raise RequestError("CONFIG_SWEEP_REPEATS: found together with an axis over CONFIG_SEED; keep one of them")
         first = int(self.kconf.syms["SEED"].str_value)
         values = tuple((str(first + i),) for i in range(int(repeats.str_value)))
+        if problem := self._value_problem("SEED", values[-1][0]):
+            raise RequestError(f"CONFIG_SWEEP_REPEATS: the last of its seeds: CONFIG_SEED: {problem}")
         fixed[:] = [wish for wish in fixed if wish.name != "SEED"]
         return [Assignment(symbols=("SEED",), values=values, where="CONFIG_SWEEP_REPEATS")]
 

@@ -116,6 +116,8 @@ def _old_files(directory: Path) -> dict[str, str]:
 def _set_aside_edited(directory: Path, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """Rename files that are about to change and are not as the generator left them."""
     summary = read_json(directory / SUMMARY_JSON) or {}
+    if summary and not summary["complete"]:
+        return []  # writing was interrupted: the files are ours, as far as they got
     written = {entry["config"]: entry["sha256"] for entry in summary.get("configs", [])}
     notes = []
     for label, text in sorted(old.items()):

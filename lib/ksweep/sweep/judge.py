@@ -45,8 +45,7 @@ def judge(
     `exit_code` or `signal_number` say how the process ended (neither: it vanished); `ended_because` is set when the
     runner ended it. An exit code of 0 is not enough: the objective must have been reported, as a finite number.
     """
-    told = read_json(dir.training_metrics)
-    told = told if isinstance(told, dict) and told.get("attempt") == attempt else {}
+    told = _told(dir, attempt)
     metrics = _final_metrics(dir, told)
     status, reason = _status(dir, exit_code, signal_number, ended_because, objective, metrics, told)
     return Verdict(
@@ -57,6 +56,15 @@ def judge(
         effective=told.get("effective"),
         opened_at=told.get("opened_at"),
     )
+
+
+def _told(dir: RunDir, attempt: int) -> dict[str, Any]:
+    """`training_metrics.json` of this attempt, without what is not of its type: any program may have written it."""
+    told = read_json(dir.training_metrics)
+    if not isinstance(told, dict) or told.get("attempt") != attempt:
+        return {}
+    types = {"metrics": dict, "symbols_read": dict, "effective": dict, "opened_at": float, "status": str, "reason": str}
+    return {name: told[name] for name, type in types.items() if isinstance(told.get(name), type)}
 
 
 def _final_metrics(dir: RunDir, told: dict[str, Any]) -> dict[str, float | None]:
@@ -85,8 +93,8 @@ def _status(
     metrics: dict[str, float | None],
     told: dict[str, Any],
 ) -> tuple[Status, str]:
-    if ended_because and exit_code != 0:
-        return ended_because
+    if ended_because and (exit_code != 0 or not told):
+        return ended_because  # an exit code of 0 after a SIGTERM is no proof that the run was finished
     if exit_code == 0:
         return _judge_clean_exit(objective, metrics, told)
     tail = log_tail(dir.log)

@@ -12,7 +12,6 @@ Ctrl-C: once lets the running ones finish and starts no more; twice ends them. S
 """
 
 import errno
-import shlex
 import signal
 import sys
 import time
@@ -22,9 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ksweep.contract.atomic import write_json
+from ksweep.contract.atomic import read_json, write_json
 from ksweep.contract.metrics import read_history
-from ksweep.contract.outcome import Result, Status, read_result
+from ksweep.contract.outcome import Result, Status
 from ksweep.contract.paths import RunDir
 from ksweep.contract.run import ENV_ATTEMPT, ENV_RUN_DIR
 from ksweep.execute.base import Ended, Executor, Started, Task
@@ -35,6 +34,7 @@ from ksweep.sweep.journal import Journal
 from ksweep.sweep.judge import Verdict, judge
 from ksweep.sweep.progress import Board, Progress
 from ksweep.sweep.slots import Slot
+from ksweep.sweep.store import settled_result
 
 POLL_S = 0.2
 WATCH_INTERVAL_S = 1.0
@@ -44,7 +44,8 @@ REORDER_GROWTH = 1.5  # the queue is sorted anew each time the number of known d
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """One point to run: where (an absolute path), what text, its seed and swept values, the command that trains it."""
+    """One point to run: where (an absolute path), what text, its seed and swept values, whether it may use its slot's
+    device, the command that trains it."""
 
     config: str
     id: str
@@ -52,6 +53,7 @@ class RunSpec:
     text: str
     values: dict[str, str]
     seed: str | None
+    uses_devices: bool
     argv: tuple[str, ...]
 
 
@@ -67,14 +69,22 @@ class Settings:
     keep_checkpoints: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Waiting:
+    """A run that is to be started: which attempt, how the earlier ones ended, how many of them were bad just now."""
+
+    spec: RunSpec
+    attempt: int
+    earlier: list[str]
+    num_bad: int = 0
+
+
 @dataclass(kw_only=True)
 class _Active:
     """A run in a slot."""
 
-    spec: RunSpec
+    waited: _Waiting
     slot: Slot
-    attempt: int
-    earlier: list[str]
     submitted_at: float
     submitted_mono: float
     size_seen: int = -1
@@ -82,6 +92,14 @@ class _Active:
     ended_because: tuple[Status, str] | None = None
     force_at: float | None = None
     device_stats: DeviceStats | None = None
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.waited.spec
+
+    @property
+    def attempt(self) -> int:
+        return self.waited.attempt
 
 
 @dataclass(kw_only=True)
@@ -115,7 +133,7 @@ class Runner:
         self._slots = list(slots)
         self._free = list(reversed(slots))
         self._active: dict[str, _Active] = {}
-        self._queue: list[tuple[RunSpec, int, list[str]]] = []  # next one last
+        self._queue: list[_Waiting] = []  # next one last
         self._nvml = open_nvml() if any(slot.device for slot in slots) else None
         self._durations = Durations()
         self._reordered_at = 1
@@ -140,7 +158,8 @@ class Runner:
         self._values = {spec.id: spec.values for spec in specs}
         for values, result in done:
             self._count(result, values)
-        self._queue = [(spec, *self._attempt_of(spec)) for spec in reversed(specs)]
+            self._delivery.add(values, result)
+        self._queue = [self._next_attempt(spec) for spec in reversed(specs)]
         self._reorder()
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
@@ -155,12 +174,15 @@ class Runner:
                 signal.signal(number, handler)
         return self._outcome
 
-    def _attempt_of(self, spec: RunSpec) -> tuple[int, list[str]]:
-        """An interrupted run goes on in its directory, as the next attempt."""
-        before = read_result(spec.dir)
-        if before is None:
-            return (2 if spec.dir.log.exists() else 1), (["interrupted: its runner ended"] if spec.dir.log.exists() else [])
-        return before.attempt + 1, [*before.earlier, f"{before.status}: {before.reason}"]
+    def _next_attempt(self, spec: RunSpec) -> _Waiting:
+        """The first attempt, or the one after the last: an interrupted run goes on in its directory."""
+        before = settled_result(spec.dir)
+        if before is not None:
+            return _Waiting(spec=spec, attempt=before.attempt + 1, earlier=[*before.earlier, f"{before.status}: {before.reason}"])
+        started = read_json(spec.dir.provenance)
+        if not isinstance(started, dict):
+            return _Waiting(spec=spec, attempt=1, earlier=[])
+        return _Waiting(spec=spec, attempt=started.get("attempt", 1) + 1, earlier=["interrupted: its runner ended"])
 
     def _loop(self) -> None:
         next_watch = 0.0
@@ -168,8 +190,8 @@ class Runner:
             if self._outcome.stopped and not self._active:
                 break
             self._fill()
-            for spec, _, _ in self._queue[-len(self._slots) :]:
-                self._prepare(spec)
+            for waiting in self._queue[-len(self._slots) :]:
+                self._prepare(waiting.spec)
             for event in self._executor.poll(POLL_S):
                 if event.key in self._active:
                     self._on_started(event) if isinstance(event, Started) else self._on_ended(event)
@@ -182,7 +204,7 @@ class Runner:
 
     def _fill(self) -> None:
         while self._queue and self._free and not self._outcome.stopped:
-            self._start(*self._queue.pop(), self._free.pop())
+            self._start(self._queue.pop(), self._free.pop())
 
     # -- start -------------------------------------------------------------------------------------------------
 
@@ -194,23 +216,22 @@ class Runner:
         spec.dir.config.write_text(spec.text)
         self._prepared.add(spec.id)
 
-    def _start(self, spec: RunSpec, attempt: int, earlier: list[str], slot: Slot) -> None:
+    def _start(self, waiting: _Waiting, slot: Slot) -> None:
+        spec, attempt = waiting.spec, waiting.attempt
         self._prepare(spec)
         spec.dir.result.unlink(missing_ok=True)
         placed = {
             ENV_RUN_DIR: str(spec.dir.path),
             ENV_ATTEMPT: str(attempt),
             "OMP_NUM_THREADS": str(slot.threads),
-            "CUDA_VISIBLE_DEVICES": slot.device or "",
+            "CUDA_VISIBLE_DEVICES": (slot.device or "") if spec.uses_devices else "",
         }
         if attempt > 1:
             with open(spec.dir.log, "a", encoding="utf-8") as log:
                 log.write(f"\n=== attempt {attempt} ===\n")
         now = time.monotonic()
         key = f"{spec.config}#{attempt}"
-        active = _Active(
-            spec=spec, slot=slot, attempt=attempt, earlier=earlier, submitted_at=time.time(), submitted_mono=now, quiet_since=now
-        )
+        active = _Active(waited=waiting, slot=slot, submitted_at=time.time(), submitted_mono=now, quiet_since=now)
         self._active[key] = active
         env = {**self._environment, **placed}
         self._executor.submit(Task(key=key, argv=spec.argv, env=env, cwd=self._cwd, log=spec.dir.log, threads=slot.threads))
@@ -256,12 +277,13 @@ class Runner:
             attempt=active.attempt,
         )
         result = self._result(active, event, verdict)
-        if verdict.status.is_retried and active.attempt <= self._settings.retries and not self._is_hasty:
-            self._journal.add(
-                "run_retried", config=spec.config, attempt=active.attempt, status=verdict.status, reason=verdict.reason
-            )
-            self._progress.say(f"{spec.config} {verdict.status}: {verdict.reason}; trying again")
-            self._queue.append((spec, active.attempt + 1, [*active.earlier, f"{verdict.status}: {verdict.reason}"]))
+        waited = active.waited
+        if verdict.status.is_retried and waited.num_bad < self._settings.retries and not self._is_hasty:
+            how = f"{verdict.status}: {verdict.reason}"
+            self._journal.add("run_retried", config=spec.config, attempt=active.attempt, why=how)
+            self._progress.say(f"{spec.config} {how}; trying again")
+            earlier = [*waited.earlier, how]
+            self._queue.append(_Waiting(spec=spec, attempt=active.attempt + 1, earlier=earlier, num_bad=waited.num_bad + 1))
             return
         if active.device_stats:
             write_json(spec.dir.gpu_stats, active.device_stats.to_dict(), sync=False)
@@ -274,7 +296,8 @@ class Runner:
         self._outcome.results[spec.id] = result
         self._count(result, spec.values)
         self._progress.ended(spec.config, spec.values, result)
-        self._check_delivery(spec, result)
+        self._delivery.add(spec.values, result)
+        self._check_delivery()
         self._reorder()
 
     def _result(self, active: _Active, event: Ended, verdict: Verdict) -> Result:
@@ -296,7 +319,7 @@ class Runner:
             wall_s=round(time.monotonic() - active.submitted_mono, 4),
             launch_s=launch_s,
             slot=active.slot.number,
-            earlier=active.earlier,
+            earlier=active.waited.earlier,
         )
 
     def _count(self, result: Result, values: Mapping[str, str]) -> None:
@@ -309,22 +332,16 @@ class Runner:
         if value is not None and (best is None or ((value > best[1]) == self._settings.maximize and value != best[1])):
             self._board.best = result.config, value
 
-    def _check_delivery(self, spec: RunSpec, result: Result) -> None:
-        dead = self._delivery.dead_axes(spec.values, result) if result.status == Status.PASSED else []
-        if not dead or self._outcome.stopped:
-            return
-        names = ", ".join(f"CONFIG_{name}" for name in dead)
-        self._outcome.is_request_wrong = True
-        self._stop_all(
-            f"dead axis: {names}: swept, but {shlex.join(spec.argv)} did not read it in {spec.config}, "
-            "so it cannot matter; take it out of the range file, or make the trainer read it"
-        )
+    def _check_delivery(self) -> None:
+        if self._delivery.problem and not self._outcome.stopped:
+            self._outcome.is_request_wrong = True
+            self._stop_all(self._delivery.problem)
 
     def _reorder(self) -> None:
         if len(self._durations) >= self._reordered_at * REORDER_GROWTH:
             self._reordered_at = len(self._durations)
-            by_id = {entry[0].id: entry for entry in self._queue}
-            order = self._durations.longest_first([entry[0].id for entry in reversed(self._queue)], self._values)
+            by_id = {waiting.spec.id: waiting for waiting in self._queue}
+            order = self._durations.longest_first([waiting.spec.id for waiting in reversed(self._queue)], self._values)
             self._queue = [by_id[id] for id in reversed(order)]
 
     # -- limits, signals -------------------------------------------------------------------------------------------
@@ -396,6 +413,6 @@ class Runner:
         left = [
             max(0.0, (self._durations.predict(a.spec.values) or 0.0) - (now - a.submitted_mono)) for a in self._active.values()
         ]
-        waiting = [self._durations.predict(spec.values) or 0.0 for spec, _, _ in reversed(self._queue)]
+        waiting = [self._durations.predict(w.spec.values) or 0.0 for w in reversed(self._queue)]
         self._eta = makespan(waiting, left, len(self._slots))
         self._eta_due = now + 50 * (time.monotonic() - now)  # at most 2 % of the time, however long the queue

@@ -37,10 +37,30 @@ def sweeps_newest_first(results: Path) -> Iterator[SweepDir]:
     yield from (SweepDir(path) for path in sorted(found, reverse=True))
 
 
+def settled_result(dir: RunDir) -> Result | None:
+    """The result of a run directory; None also for one that cannot be understood: the point then runs again."""
+    try:
+        return read_result(dir)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def results_root(path: Path) -> Path:
+    """Where sweeps lie: `path`, or the directory around it when it is itself a sweep (RESULTS= may name either)."""
+    return path.parent if (path / "sweep.json").exists() else path
+
+
+def _readable_sweeps(results: Path) -> Iterator[tuple[SweepDir, SweepRecord]]:
+    for dir in sweeps_newest_first(results):
+        try:
+            yield dir, SweepRecord.load(dir)
+        except (RequestError, KeyError, TypeError):
+            continue  # a damaged sweep.json is no reason not to run another sweep
+
+
 def find_continuable(results: Path, source: str, ids: set[str]) -> tuple[SweepDir, SweepRecord] | None:
     """The newest sweep of the same range file (`source`) that has a point of this plan."""
-    for dir in sweeps_newest_first(results):
-        record = SweepRecord.load(dir)
+    for dir, record in _readable_sweeps(results):
         if record.range_file == source and any(point.id in ids for point in record.points):
             return dir, record
     return None
@@ -67,10 +87,10 @@ def check_results_root(results: Path, num_runs: int) -> None:
 
 def find_run(results: Path, id: str, *, first: SweepDir | None) -> RunDir | None:
     """The run that passed with this content id: in sweep `first`, else in the newest below `results` that has one."""
-    for dir in [*([first] if first else []), *sweeps_newest_first(results)]:
-        for point in SweepRecord.load(dir).points:
+    for dir, record in [*([(first, SweepRecord.load(first))] if first else []), *_readable_sweeps(results)]:
+        for point in record.points:
             run = RunDir(dir.path / point.run_dir)
-            if point.id == id and (result := read_result(run)) and result.status == Status.PASSED:
+            if point.id == id and (result := settled_result(run)) and result.status == Status.PASSED:
                 return run
     return None
 
@@ -154,7 +174,7 @@ def results_of(dir: SweepDir, record: SweepRecord) -> dict[str, Result]:
     """Point id -> its result, for the active points that have a final one."""
     found = {}
     for point in record.active_points:
-        result = read_result(RunDir(dir.path / point.run_dir))
+        result = settled_result(RunDir(dir.path / point.run_dir))
         if result is not None and result.id == point.id and result.status.is_final:
             found[point.id] = result
     return found

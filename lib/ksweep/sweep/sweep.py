@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ksweep.contract.config import parse_config
@@ -27,10 +27,14 @@ def config_values(text: str) -> dict[str, str]:
     return {name: value for name, (value, _) in parse_config(text).items()}
 
 
-def slots_for(values: Mapping[str, str], jobs: int | None) -> list[Slot]:
-    """The places that a configuration's SWEEP_PARALLEL_JOBS and DEVICE ask for; `jobs` comes before the symbol."""
-    devices = [] if values.get("DEVICE") == "cpu" else cuda_devices()
-    return make_slots(int(values.get("SWEEP_PARALLEL_JOBS", "0")) if jobs is None else jobs, devices)
+def slots_for(values: Mapping[str, str], jobs: int | None, *, uses_devices: bool | None = None) -> list[Slot]:
+    """The places that a configuration's SWEEP_PARALLEL_JOBS asks for; `jobs` comes before the symbol.
+
+    `uses_devices`: whether any run may use a GPU; by default as this configuration's DEVICE says.
+    """
+    uses_devices = values.get("DEVICE") != "cpu" if uses_devices is None else uses_devices
+    count = int(values.get("SWEEP_PARALLEL_JOBS", "0")) if jobs is None else jobs
+    return make_slots(count, cuda_devices() if uses_devices else [])
 
 
 def settings_from(values: Mapping[str, str]) -> Settings:
@@ -77,18 +81,18 @@ def run_sweep(
     todo = [point for point in record.active_points if point.id not in results]
     if not todo:
         return SweepRun(results=results)
-    first = config_values(texts[todo[0].id])
-    slots = slots or slots_for(first, jobs)
+    values = {point.id: config_values(texts[point.id]) for point in todo}
+    first = values[todo[0].id]
+    slots = slots or slots_for(first, jobs, uses_devices=any(v.get("DEVICE") != "cpu" for v in values.values()))
     environment = base_environment(root, slots[0].threads)
     if dir.journal.exists():
         kill_strays(dir.path.resolve())  # of a runner that was killed together with its launcher
-    is_warm = first.get("SWEEP_LAUNCH") == "warm" and command_of(first)[1:2] == ("-m",)
-    preload = tuple(first.get("MODEL_PRELOAD", "").split()) if is_warm else ()
-    executor = LocalExecutor(preload=preload, env=environment, log=dir.runner_log, keep_open=(lock.fd,))
+    executor = LocalExecutor(preload=_preload(values.values()), env=environment, log=dir.runner_log, keep_open=(lock.fd,))
     journal = Journal(dir)
     try:
         # All this while the launcher starts.
-        specs = [_spec(dir, point, texts[point.id]) for point in _in_order(todo, record, int(first.get("SWEEP_SEED", "1")))]
+        ordered = _in_order(todo, record, int(first.get("SWEEP_SEED", "1")))
+        specs = [_spec(dir, point, texts[point.id], values[point.id]) for point in ordered]
         journal.add("sweep_started", todo=len(specs), done=len(done), slots=len(slots), git=record.git)
         runner = Runner(
             executor=executor,
@@ -109,8 +113,16 @@ def run_sweep(
     return outcome
 
 
-def _spec(dir: SweepDir, point: PointRecord, text: str) -> RunSpec:
-    values = config_values(text)
+def _preload(configs: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
+    """What a warm launcher imports: all that some configuration with a `python -m` command asks for. Empty: cold."""
+    wanted: dict[str, None] = {}
+    for values in configs:
+        if values.get("SWEEP_LAUNCH") == "warm" and command_of(values)[1:2] == ("-m",):
+            wanted |= dict.fromkeys(values.get("MODEL_PRELOAD", "").split())
+    return tuple(wanted)
+
+
+def _spec(dir: SweepDir, point: PointRecord, text: str, values: Mapping[str, str]) -> RunSpec:
     return RunSpec(
         config=point.config,
         id=point.id,
@@ -118,6 +130,7 @@ def _spec(dir: SweepDir, point: PointRecord, text: str) -> RunSpec:
         text=text,
         values=point.values,
         seed=values.get("SEED"),
+        uses_devices=values.get("DEVICE") != "cpu",
         argv=command_of(values),
     )
 
