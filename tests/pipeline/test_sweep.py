@@ -345,3 +345,128 @@ def test_runs_that_outlived_a_killed_runner_and_launcher_are_ended_before_the_sw
     assert code == 0, out
     assert processes_of(place.results) == []
     assert [len(path.read_text().splitlines()) for path in place.results.glob("sweep_*/config_*/metrics.jsonl")] == [100, 100]
+
+
+def test_dead_axis_stays_an_error_and_is_never_ranked(place: Place) -> None:
+    place.sweep("CONFIG_UNREAD=1|2\n")
+
+    for command in (place.sweep_arguments(), ["continue", "--results", place.results]):
+        code, out = place.run(*command)
+
+        assert code == 2
+        assert "dead axis: CONFIG_UNREAD" in out
+        assert "Ranked by" not in out
+
+
+def test_another_direction_is_a_new_ranking_without_a_run(place: Place) -> None:
+    place.sweep("CONFIG_X=1|2|3\n")
+
+    code, out = place.sweep("CONFIG_X=1|2|3\nCONFIG_SWEEP_DIRECTION=minimize\n")
+
+    assert code == 0
+    assert "smaller is better" in out
+    assert len(place.events("run_ended")) == 3
+
+
+def test_analysis_that_a_kill_left_old_is_written_again(place: Place) -> None:
+    place.sweep("CONFIG_X=1|2\n")
+    analysis = place.sweeps[0] / "sweep_analysis.txt"
+    analysis.write_text("old\n")
+    os.utime(analysis, ns=(0, 0))
+
+    place.sweep()
+
+    assert "BEST CONFIGURATION" in analysis.read_text()
+
+
+FOREIGN = """\
+cd "$KSWEEP_RUN_DIR"
+trap 'exit 0' TERM
+echo '{"step": 1, "val_acc": 0.1}' >> metrics.jsonl
+[ "$KSWEEP_ATTEMPT" = 1 ] && { sleep 30 & wait; }
+echo '{"step": 2, "val_acc": 0.9}' >> metrics.jsonl
+"""
+
+
+def test_foreign_trainer_that_exits_0_when_told_to_stop_has_not_finished(place: Place) -> None:
+    (place.path / "train.sh").write_text(FOREIGN)
+    place.write_range(f'CONFIG_MODEL_COMMAND="sh {place.path}/train.sh"\n')
+    with place.start(*place.sweep_arguments()) as runner:
+        wait_until(lambda: any(path.read_text() for path in place.results.glob("sweep_*/config_*/metrics.jsonl")))
+        runner.send_signal(signal.SIGTERM)
+        runner.communicate(timeout=30)
+
+    assert place.summary()["config_001"]["status"] == "cancelled"
+    code, out = place.sweep()
+    assert code == 0, out
+    assert place.summary()["config_001"]["val_acc"] == 0.9
+
+
+def test_odd_file_of_a_foreign_trainer_fails_its_run_only(place: Place) -> None:
+    (place.path / "train.sh").write_text(
+        'echo \'{"attempt": 1, "metrics": null, "opened_at": "now"}\' > "$KSWEEP_RUN_DIR/training_metrics.json"\n'
+    )
+    code, out = place.sweep(f'CONFIG_MODEL_COMMAND="sh {place.path}/train.sh"\nCONFIG_SEED=1|2\nCONFIG_SWEEP_RETRIES=0\n')
+
+    assert code == 1
+    assert "Traceback" not in out
+    assert {row["status"] for row in place.summary().values()} == {"failed"}
+
+
+def test_interruption_does_not_use_up_a_retry(place: Place) -> None:
+    script = '[ "$KSWEEP_ATTEMPT" = 1 ] && sleep 30\n[ "$KSWEEP_ATTEMPT" = 2 ] && exit 1\n'
+    (place.path / "train.sh").write_text(script + 'echo \'{"val_acc": 0.5}\' >> "$KSWEEP_RUN_DIR/metrics.jsonl"\n')
+    place.write_range(f'CONFIG_MODEL_COMMAND="sh {place.path}/train.sh"\nCONFIG_SWEEP_RETRIES=1\n')
+    with place.start(*place.sweep_arguments()) as runner:
+        wait_until(lambda: any(place.results.glob("sweep_*/config_*/provenance.json")))
+        runner.kill()
+
+    place.sweep()
+
+    row = place.summary()["config_001"]
+    assert (row["status"], row["attempt"]) == ("passed", 3)
+
+
+def test_one_damaged_sweep_does_not_keep_others_from_running(place: Place) -> None:
+    place.sweep("CONFIG_X=1\n")
+    damaged = place.results / "sweep_20990101_000000"
+    damaged.mkdir()
+    (damaged / "sweep.json").write_text("{")
+
+    code, out = place.sweep("CONFIG_X=1|2\n")
+
+    assert code == 0, out
+
+
+def test_continue_dir_alone_continues_that_sweep(place: Place) -> None:
+    place.sweep("CONFIG_X=1|2\n")
+    (sweep,) = place.sweeps
+    for result in sweep.glob("config_002*/result.json"):
+        result.unlink()
+
+    code, out = place.run("run", "--continue-dir", sweep)
+
+    assert code == 0, out
+    assert len(place.events("run_ended")) == 3
+
+
+def test_results_may_name_the_sweep_itself(place: Place) -> None:
+    place.sweep("CONFIG_X=1|2\n")
+    (sweep,) = place.sweeps
+
+    code, _ = place.run("sweep", "--range", place.path / "ranges", "--results", sweep, "--out", place.configs)
+
+    assert code == 0
+    assert list(sweep.glob("sweep_2*")) == []
+
+
+def test_status_is_about_the_sweep_that_was_worked_on_last(place: Place) -> None:
+    place.sweep("CONFIG_X=1\n")
+    other = place.path / "other"
+    other.write_text("CONFIG_X=5\n")
+    place.run("sweep", "--range", other, "--results", place.results, "--out", place.configs)
+    place.sweep("CONFIG_X=1|2\n")
+
+    _, out = place.run("status", "--results", place.results)
+
+    assert "2 passed" in out

@@ -4,7 +4,6 @@ import fcntl
 import json
 import math
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.sweepfile import PointRecord, SweepRecord
 
 SEED = "SEED"  # the symbol whose values are repeats of one setting, not settings of their own
-_STAMPED = re.compile(r"sweep_\d{8}_\d{6}")
 _TAIL_BYTES = 65536
 
 
@@ -82,7 +80,7 @@ class SweepState:
 
 
 def find_sweep(path: Path) -> SweepDir:
-    """The sweep at `path`: `path` itself, or the newest sweep_* in it. RequestError when there is none."""
+    """The sweep at `path`: `path` itself, or the sweep_* in it that was worked on last. RequestError when there is none."""
     if (path / "sweep.json").exists():
         return SweepDir(path)
     if not path.is_dir():
@@ -93,8 +91,15 @@ def find_sweep(path: Path) -> SweepDir:
             f"{path}: neither a sweep (it has no sweep.json) nor a directory of sweeps (no sweep_*/sweep.json in it); "
             "run `make sweep` first, or name another one with RESULTS="
         )
-    # Names carry the time of creation; one that was renamed by hand does not, and counts as older.
-    return SweepDir(max(sweeps, key=lambda child: (bool(_STAMPED.match(child.name)), child.name)))
+    return SweepDir(max(sweeps, key=lambda child: (_last_activity(SweepDir(child)), child.name)))
+
+
+def _last_activity(dir: SweepDir) -> int:
+    """When something last happened in a sweep: an old one that is continued now is the newest."""
+    try:
+        return (dir.journal if dir.journal.exists() else dir.sweep).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def load_sweep(dir: SweepDir) -> SweepState:

@@ -25,19 +25,16 @@ def sweep_of(args: argparse.Namespace) -> SweepDir:
 
 def add_jobs_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--jobs N`."""
-    parser.add_argument("--jobs", metavar="N", type=_whole, help="parallel runs; 0: one a GPU, or one a core without GPUs")
+    parser.add_argument("--jobs", metavar="N", type=whole_number, help="parallel runs; 0: one a GPU, or one a core without GPUs")
 
 
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"found {text}, allowed: 0 or more")
-    return value
+def whole_number(text: str, least: int = 0) -> int:
+    """A whole number from `least` up, for argparse."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"found {text}, allowed: a whole number, {least} or more")
+    return int(text)
 
 
 def positive_int(text: str) -> int:
     """A whole number from 1 up, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, allowed: 1 or more")
-    return value
+    return whole_number(text, 1)

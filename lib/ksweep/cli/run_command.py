@@ -8,20 +8,21 @@ import argparse
 from pathlib import Path
 
 from ksweep.cli.results_argument import add_jobs_argument
-from ksweep.cli.running import run_plan
+from ksweep.cli.running import continue_sweep, run_plan
 from ksweep.cli.tree import Tree, add_start_arguments
+from ksweep.contract.paths import SweepDir
 from ksweep.sweep.configs import read_configs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module docstring."""
-    parser.add_argument(
-        "--config-dir", metavar="D", type=Path, default=Path("sweep_configs"), help="directory of configs (default: %(default)s)"
-    )
+    parser.add_argument("--config-dir", metavar="D", type=Path, help="directory of configs (default: sweep_configs)")
     parser.add_argument(
         "--output-dir", metavar="R", type=Path, default=Path("test_matrix_results"), help="where the sweep directory is made"
     )
-    parser.add_argument("--continue-dir", metavar="S", type=Path, help="continue this sweep directory")
+    parser.add_argument(
+        "--continue-dir", metavar="S", type=Path, help="continue this sweep directory; with --config-dir: with these configs"
+    )
     add_jobs_argument(parser)
     parser.add_argument("--fresh", action="store_true", help="start anew in a new directory")
     add_start_arguments(parser)
@@ -30,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
     tree = Tree()
-    plan = read_configs(args.config_dir, tree.resolver)
+    if args.continue_dir and not args.config_dir:
+        return continue_sweep(tree, SweepDir(args.continue_dir), jobs=args.jobs, is_dry=args.dry_run)
+    plan = read_configs(args.config_dir or Path("sweep_configs"), tree.resolver)
     return run_plan(
         tree,
         plan,

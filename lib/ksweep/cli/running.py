@@ -14,7 +14,7 @@ from ksweep.sweep.configs import ConfigSet
 from ksweep.sweep.delivery import Delivery
 from ksweep.sweep.progress import duration_text, make_progress
 from ksweep.sweep.store import SweepLock, check_results_root, find_continuable, new_sweep_dir, results_of, results_root, save_plan
-from ksweep.sweep.sweep import config_values, run_sweep, slots_for
+from ksweep.sweep.sweep import command_of, config_values, run_sweep, slots_for
 
 LOCK = ".lock"  # in the results directory: held while a sweep directory is found or made
 STEERING = ("SWEEP_OBJECTIVE", "SWEEP_DIRECTION", "SWEEP_STRATEGY")
@@ -51,8 +51,8 @@ def run_plan(
     check_size(num_todo, int(values.get("SWEEP_MAX_RUNS", num_todo)), is_confirmed=is_confirmed)
     if is_dry:
         return _dry_run(plan, dir, done, len(slots_for(values, jobs)))
-    is_same = before and {p.id for p in before.active_points} == planned and is_ranked_alike(before, values)
-    if dir and before and is_same and not num_todo:
+    command_of(values)  # one that cannot be started is refused here
+    if dir and before and not num_todo and _is_unchanged(plan, dir, before):
         return report(tree, dir, before, results_of(dir, before))
     check_results_root(results, num_todo)
     with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
@@ -175,10 +175,14 @@ def _find(
     return found or (None, None)
 
 
-def is_ranked_alike(record: SweepRecord, values: Mapping[str, str]) -> bool:
-    """Whether a sweep was ranked as a configuration asks for: changing that is a new ranking, not a new run."""
-    now = tuple(values.get(name, "") for name in STEERING)
-    return now == (record.objective, record.direction, record.strategy)
+def _is_unchanged(plan: ConfigSet, dir: SweepDir, record: SweepRecord) -> bool:
+    """Whether a sweep has this plan already, SWEEP_ symbols included: another objective is a new ranking without a run."""
+    first = plan.configs[0]
+    labels = {point.id: point.config for point in record.active_points}
+    if labels.keys() != {config.id for config in plan.configs}:
+        return False
+    path = dir.configs / labels[first.id]
+    return path.exists() and path.read_text() == first.text
 
 
 def _check_steering(plan: ConfigSet) -> None:

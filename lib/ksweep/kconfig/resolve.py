@@ -197,7 +197,7 @@ class Resolver:
                 )
         for requirement in file.requirements:
             unknown = sorted(name for name in requirement.names if not self._is_known(name))
-            problems += [f"{requirement.where}: require: {self.unknown(name)}" for name in unknown]
+            problems += [f'{requirement.where}: require: {self.unknown(name)}; for a text write "{name}"' for name in unknown]
         if problems:
             raise RequestError(*sorted(problems, key=_line_number))
 

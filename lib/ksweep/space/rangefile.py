@@ -81,7 +81,7 @@ def parse_range_text(text: str, path: Path, find_preset: Callable[[str], Path]) 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -138,6 +138,7 @@ class _Parser:
             self._add(Assignment(symbols=symbols, values=tuple((value,) for value in values), where=where, depth=depth))
 
     def _add(self, new: Assignment) -> None:
+        overridden = []
         for symbol in new.symbols:
             if new.symbols.count(symbol) > 1:
                 raise ValueProblem(f"CONFIG_{symbol}: stands twice on this line")
@@ -146,14 +147,22 @@ class _Parser:
                 continue
             if old.depth <= new.depth:
                 raise ValueProblem(f"CONFIG_{symbol}: is set twice, first at {old.where}; keep one line")
-            if old.symbols != new.symbols:
+            if not set(old.symbols) <= set(new.symbols):
                 raise ValueProblem(f"CONFIG_{symbol}: {old.where} pairs it with other symbols; set all of them here or none")
-        # An override keeps the place of the line it replaces, so that numbering does not depend on it.
-        self.assignments[new.symbols] = new
+            overridden.append(old.symbols)
+        # An override takes the place of the first line that it replaces, so that numbering does not depend on it.
+        place = overridden[0] if overridden else new.symbols
+        self.assignments = {
+            key: new if key == place else old for key, old in self.assignments.items() if key == place or key not in overridden
+        }
+        if place not in self.assignments:
+            self.assignments[place] = new
 
     def _include(self, preset: str, where: str, depth: int, stack: tuple[Path, ...]) -> None:
+        preset = preset.strip('"')
+        beside = stack[-1].parent / preset
         try:
-            path = self._find_preset(preset)
+            path = beside if beside.is_file() else self._find_preset(preset)
             if path.resolve() in stack:
                 raise ValueProblem(f"include {preset}: the files include each other in a circle; remove one include")
             self.parse(_read(path), path, depth + 1, stack)

@@ -43,7 +43,8 @@ class Requirement:
             return bool(_evaluate(self.tree, values))
         except (TypeError, DecimalException, ZeroDivisionError) as error:
             shown = ", ".join(f"{name}={values[name]}" for name in sorted(self.names))
-            raise ValueProblem(f"{self.where}: require {self.text}: cannot be computed for {shown} ({error})") from None
+            why = "a text stands where a number must" if isinstance(error, TypeError) else "a division by zero"
+            raise ValueProblem(f"{self.where}: require {self.text}: cannot be computed for {shown}: {why}") from None
 
 
 def parse_requirement(text: str, where: str) -> Requirement:

@@ -77,7 +77,7 @@ class Progress(ABC):
 
 def _ended_line(board: Board, config: str, values: Mapping[str, str], result: Result) -> str:
     value = result.metrics.get(board.objective)
-    what = f"{board.objective} {value:.4f}" if value is not None else result.reason
+    what = result.reason if result.status.is_bad or value is None else f"{board.objective} {value:.4f}"
     again = f", attempt {result.attempt}" if result.attempt > 1 else ""
     shown = " ".join(f"{name}={text}" for name, text in values.items())
     return f"{config} {result.status} in {duration_text(result.wall_s)}{again}: {what}" + (f"   [{shown}]" if shown else "")

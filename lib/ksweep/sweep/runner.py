@@ -326,7 +326,8 @@ class Runner:
         self._board.done[result.status] += 1
         if result.status != Status.PASSED:
             return
-        self._durations.add(values, result.wall_s)
+        if result.attempt == 1:  # a continued run's time is that of its last part only
+            self._durations.add(values, result.wall_s)
         value = result.metrics.get(self._settings.objective)
         best = self._board.best
         if value is not None and (best is None or ((value > best[1]) == self._settings.maximize and value != best[1])):

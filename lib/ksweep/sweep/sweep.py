@@ -1,6 +1,7 @@
 """A sweep directory with its plan in it -> all its points run: puts executor, slots, journal and runner together."""
 
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,10 @@ def command_of(values: Mapping[str, str]) -> tuple[str, ...]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise RequestError(f"CONFIG_MODEL_COMMAND: found {command!r}: {error}") from None
+        raise RequestError(f'CONFIG_MODEL_COMMAND: found "{command}": {error}') from None
+    is_relative = bool(words) and "/" in words[0] and not words[0].startswith("/")  # to the top of the tree, where runs start
+    if not words or not (is_relative or words[0] in ("python", "python3") or shutil.which(words[0])):
+        raise RequestError(f'CONFIG_MODEL_COMMAND: found "{command}", allowed: a command that can be started')
     return (sys.executable, *words[1:]) if words[0] in ("python", "python3") else tuple(words)
 
 

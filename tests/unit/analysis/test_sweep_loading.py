@@ -18,12 +18,17 @@ def statuses(state: SweepState) -> list[Status]:
     return [run.status for run in state.runs]
 
 
-def test_find_sweep_takes_the_newest_of_a_results_root(make_sweep, tmp_path):
-    for name in ("sweep_20250102_030405", "sweep_20250301_000000", "sweep_20241231_235959", "sweep_zz_renamed"):
-        make_sweep(name).save()
+def test_find_sweep_takes_the_one_that_was_worked_on_last(make_sweep, tmp_path):
+    for name, last in (("sweep_20250102_030405", 300), ("sweep_20250301_000000", 200), ("sweep_zz_renamed", 100)):
+        sweep = make_sweep(name).save()
+        os.utime(sweep.sweep, (last, last))
     (tmp_path / "sweep_20260101_000000").mkdir()  # without a sweep.json: not a sweep
 
-    assert find_sweep(tmp_path).path.name == "sweep_20250301_000000"
+    assert find_sweep(tmp_path).path.name == "sweep_20250102_030405"
+    journal = tmp_path / "sweep_zz_renamed" / "journal.jsonl"
+    journal.write_text("")
+    os.utime(journal, (400, 400))
+    assert find_sweep(tmp_path).path.name == "sweep_zz_renamed"
 
 
 def test_find_sweep_takes_a_sweep_directory_as_it_is(make_sweep):

@@ -147,3 +147,19 @@ def test_plain_file_that_loses_something_says_what(resolver: Resolver, tmp_path:
     ):
         assert f"config:{line}: " in problems
         assert words in problems
+
+
+def test_zero_is_zero_however_it_is_spelt(expand) -> None:
+    expansion = expand("CONFIG_OPTIMIZER=sgd\nCONFIG_SGD_MOMENTUM=0.0|0.9\nCONFIG_SGD_NESTEROV=y|n\n")
+
+    assert expansion.counts == {"cartesian": 4, "legal": 4, "distinct": 3}
+
+
+def test_number_with_a_leading_zero_is_refused(expand) -> None:
+    with pytest.raises(RequestError, match='found "064"'):
+        expand("CONFIG_BATCH_SIZE=64|064\n")
+
+
+def test_repeats_past_the_last_seed_are_refused(expand) -> None:
+    with pytest.raises(RequestError, match="CONFIG_SWEEP_REPEATS"):
+        expand("CONFIG_SWEEP_REPEATS=2\nCONFIG_SEED=2147483647\n")

@@ -94,6 +94,20 @@ def test_include_is_overridden_by_the_including_file_in_place(tmp_path: Path) ->
     assert values(file) == {"A": ["9"], "B": ["2"], "C": ["3"]}
 
 
+def test_paired_axis_overrides_included_single_axes_in_their_place(tmp_path: Path) -> None:
+    file = parse(
+        tmp_path,
+        "include base\nCONFIG_A,CONFIG_C=(1, 2)|(3, 4)\n",
+        base="CONFIG_A=1|2\nCONFIG_B=2\nCONFIG_C=5|6\n",
+    )
+
+    assert values(file) == {"A,C": ["1,2", "3,4"], "B": ["2"]}
+
+
+def test_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path) -> None:
+    assert values(parse(tmp_path, "\ufeffCONFIG_A=1|2\r\nCONFIG_B=3\r\n")) == {"A": ["1", "2"], "B": ["3"]}
+
+
 def test_include_in_a_circle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="circle"):
         parse(tmp_path, "include base\n", base="include main\n")
