@@ -13,13 +13,13 @@ from ksweep.analysis.load import find_sweep
 from ksweep.cli.single import run_single
 from ksweep.cli.tree import Tree, add_range_arguments, say
 from ksweep.contract.errors import KsweepError, RequestError
-from ksweep.contract.outcome import Status, read_result
+from ksweep.contract.outcome import Status
 from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.sweepfile import SweepRecord
 from ksweep.sweep.configs import PlannedConfig
 from ksweep.sweep.durations import Durations, makespan
 from ksweep.sweep.progress import duration_text
-from ksweep.sweep.store import find_continuable, results_of, results_root, sweeps_newest_first
+from ksweep.sweep.store import find_continuable, results_of, results_root, settled_result, sweeps_newest_first
 from ksweep.sweep.sweep import config_values, slots_for
 
 FEATURES = ("MODEL", "DATASET", "OPTIMIZER", "BATCH_SIZE", "DEVICE", "PRECISION", "PRUNING_METHOD")
@@ -34,13 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
     tree = Tree()
-    texts, num_done = _left_to_run(tree, args)
-    root = results_root(args.results)
+    own, texts, num_done = _left_to_run(tree, args)
     if not texts:
         say(f"nothing is left to run: all {num_done} are done")
         return 0
     values = [config_values(text) for text in texts]
-    known = _durations(root, {value.get("MODEL", "") for value in values})
+    models = {value.get("MODEL", "") for value in values}
+    # Its own runs tell most about a sweep; only without any do those of other sweeps count.
+    known = _durations([own] if own else [], models) or _durations(sweeps_newest_first(results_root(args.results)), models)
     source = f"from {len(known)} finished runs"
     if not len(known):
         say("no finished run of this model is known here; running one epoch of the first config")
@@ -56,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _left_to_run(tree: Tree, args: argparse.Namespace) -> tuple[list[str], int]:
-    """Texts of the configs that have no final result, and how many have one."""
+def _left_to_run(tree: Tree, args: argparse.Namespace) -> tuple[SweepDir | None, list[str], int]:
+    """The sweep that there is, texts of the configs that have no final result, and how many have one."""
     if not args.range:
         try:
             dir = find_sweep(args.results)
@@ -66,19 +67,21 @@ def _left_to_run(tree: Tree, args: argparse.Namespace) -> tuple[list[str], int]:
         else:
             record = SweepRecord.load(dir)
             done = results_of(dir, record)
-            return [(dir.configs / p.config).read_text() for p in record.active_points if p.id not in done], len(done)
+            return dir, [(dir.configs / p.config).read_text() for p in record.active_points if p.id not in done], len(done)
     file = tree.read_range(args.range)
     points = tree.expand(file, args).points
-    found = find_continuable(args.results, str(file.path.resolve()) if file.path else "", {point.id for point in points})
+    found = find_continuable(
+        results_root(args.results), str(file.path.resolve()) if file.path else "", {point.id for point in points}
+    )
     known = results_of(*found) if found else {}
     left = [point.text for point in points if point.id not in known]
-    return left, len(points) - len(left)
+    return found[0] if found else None, left, len(points) - len(left)
 
 
-def _durations(results: Path, models: set[str]) -> Durations:
-    """Seconds an epoch, of all runs of these models that passed."""
+def _durations(dirs: Iterable[SweepDir], models: set[str]) -> Durations:
+    """Seconds an epoch, of all runs of these models that passed at once."""
     durations = Durations()
-    for dir in sweeps_newest_first(results):
+    for dir in dirs:
         for values, wall_s in _passed_runs(dir):
             if values.get("MODEL") in models:
                 durations.add(_features(values), wall_s / _epochs(values))
@@ -88,8 +91,8 @@ def _durations(results: Path, models: set[str]) -> Durations:
 def _passed_runs(dir: SweepDir) -> Iterable[tuple[dict[str, str], float]]:
     for point in SweepRecord.load(dir).points:
         run = RunDir(dir.path / point.run_dir)
-        result = read_result(run)
-        if result and result.status == Status.PASSED and run.config.exists():
+        result = settled_result(run)
+        if result and result.status == Status.PASSED and result.attempt == 1 and run.config.exists():
             yield config_values(run.config.read_text()), result.wall_s
 
 
