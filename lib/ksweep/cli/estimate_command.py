@@ -1,7 +1,8 @@
 """How long a sweep will take, or what is left of one.
 
 Predicted from runs of the same model that have finished here. Without any, one run of one epoch is made, in a directory that is
-removed again. With --range: the plan of that range file; else what is left of the newest sweep, or the default range file.
+removed again. With --range: the plan of that range file; else what is left of the sweep worked on last, or of the default
+range file.
 """
 
 import argparse

@@ -14,7 +14,7 @@ def add_results_argument(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         type=Path,
         default=Path("test_matrix_results"),
-        help="a sweep directory, or a directory of sweeps, whose newest is taken (default: %(default)s)",
+        help="a sweep directory, or a directory of sweeps: the one worked on last is taken (default: %(default)s)",
     )
 
 
