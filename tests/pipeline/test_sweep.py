@@ -348,7 +348,8 @@ def test_runs_that_outlived_a_killed_runner_and_launcher_are_ended_before_the_sw
 
 
 def test_dead_axis_stays_an_error_and_is_never_ranked(place: Place) -> None:
-    place.sweep("CONFIG_UNREAD=1|2\n")
+    place.sweep("CONFIG_UNREAD=1:1:8\n")
+    before = len(place.events("run_started"))
 
     for command in (place.sweep_arguments(), ["continue", "--results", place.results]):
         code, out = place.run(*command)
@@ -356,6 +357,7 @@ def test_dead_axis_stays_an_error_and_is_never_ranked(place: Place) -> None:
         assert code == 2
         assert "dead axis: CONFIG_UNREAD" in out
         assert "Ranked by" not in out
+    assert len(place.events("run_started")) == before < 8
 
 
 def test_another_direction_is_a_new_ranking_without_a_run(place: Place) -> None:

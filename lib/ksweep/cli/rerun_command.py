@@ -12,9 +12,8 @@ from pathlib import Path
 
 from ksweep.analysis.compare import compare_runs
 from ksweep.cli.single import run_single, sweep_around
-from ksweep.cli.tree import Tree, say
+from ksweep.cli.tree import Tree, config_file, say
 from ksweep.contract.atomic import read_json
-from ksweep.contract.errors import RequestError
 from ksweep.contract.paths import RunDir
 from ksweep.sweep.configs import PlannedConfig
 from ksweep.sweep.store import find_run, results_root
@@ -38,11 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
-    path = args.config / "config.txt" if args.config.is_dir() else args.config
+    path = config_file(args.config)
     tree = Tree()
-    if problems := tree.resolver.load(path):
-        raise RequestError(*problems)
-    text = tree.resolver.text()
+    text = tree.load_config(path)
     label = re.search(r"config_\d+", f"{path.parent.name}/{path.name}")
     config = PlannedConfig(
         config=label[0] if label else "config_001", id=tree.resolver.point_id(text), values={}, index=None, text=text

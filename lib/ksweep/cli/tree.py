@@ -10,6 +10,7 @@ from pathlib import Path
 from kconfiglib import Kconfig
 
 from ksweep.contract.config import parse_config
+from ksweep.contract.errors import RequestError
 from ksweep.contract.provenance import git_state
 from ksweep.kconfig.presets import find_preset
 from ksweep.kconfig.resolve import Expansion, Resolver
@@ -57,6 +58,12 @@ class Tree:
         """Word symbol (OPTIMIZER) -> names of its choice's members."""
         return {name: {member.name for member in words.values()} for name, words in self.resolver.selectors.items()}
 
+    def load_config(self, path: Path) -> str:
+        """Set `kconf` to a config file; its complete text. RequestError with what is wrong in it."""
+        if problems := self.resolver.load(path):
+            raise RequestError(*problems)
+        return self.resolver.text()
+
     def read_range(self, name: str | None) -> RangeFile:
         """The range file that `name` means, the default one for None; `expand` reports its problems with its own."""
         return parse_range_file(find_preset(self.root, name or DEFAULT_RANGE), lambda included: find_preset(self.root, included))
@@ -69,6 +76,11 @@ class Tree:
         if args.jobs is not None:
             overrides["SWEEP_PARALLEL_JOBS"] = args.jobs, "PARALLEL"
         return self.resolver.expand(file, overrides)
+
+
+def config_file(path: Path) -> Path:
+    """The config file that a path means: itself, or config.txt of a run directory."""
+    return path / "config.txt" if path.is_dir() else path
 
 
 def add_range_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ksweep.cli.single import sweep_around
-from ksweep.cli.tree import Tree, say
+from ksweep.cli.tree import Tree, config_file, say
 from ksweep.contract.atomic import read_json
 from ksweep.contract.config import parse_config
 from ksweep.contract.errors import RequestError
@@ -27,11 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
-    path = args.config / "config.txt" if args.config.is_dir() else args.config
+    path = config_file(args.config)
     tree = Tree()
-    if problems := tree.resolver.load(path):
-        raise RequestError(*problems)
-    values = {name: value for name, (value, _) in parse_config(tree.resolver.text()).items()}
+    values = {name: value for name, (value, _) in parse_config(tree.load_config(path)).items()}
     origins = _origins(tree, path)
     if args.symbol:
         return _about(tree, args.symbol.removeprefix("CONFIG_"), values, origins)

@@ -34,5 +34,5 @@ class Delivery:
         names = ", ".join(f"CONFIG_{name} (in {config})" for name, config in dead.items())
         return (
             f"dead axis: {names}: swept, but the trainer did not read it, so it cannot matter and a ranking would show noise; "
-            "take it out of the range file, or make the trainer read it"
+            "take it out of the range file, or make the trainer read it and start anew (FRESH=1)"
         )

@@ -159,6 +159,7 @@ class Runner:
         for values, result in done:
             self._count(result, values)
             self._delivery.add(values, result)
+        self._check_delivery()
         self._queue = [self._next_attempt(spec) for spec in reversed(specs)]
         self._reorder()
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
