@@ -30,6 +30,16 @@ from tests.pipeline.conftest import Place
             "CONFIG_X=int(1, 5)\n", ["ranges:1: CONFIG_X", "start:step:end", "CONFIG_SWEEP_STRATEGY"], id="sampled axis in a grid"
         ),
         pytest.param("CONFIG_X=1|2\nrequire X > 5\n", ["no point is left of 2", "ranges:2: require X > 5"], id="no point left"),
+        pytest.param(
+            "CONFIG_NUM_EPOCHS=50|100\nCONFIG_EPOCH_MS=100000\n",
+            ["no point is left of 2", "ranges:2: CONFIG_EPOCH_MS=100000: a run must end within the hour", "10000000 <= 3600000"],
+            id="rule of the tree",
+        ),
+        pytest.param(
+            'require SWEEP_DIRECTION == "max"\n',
+            ['ranges:1: require: CONFIG_SWEEP_DIRECTION: found "max", allowed: maximize | minimize'],
+            id="word of no member in require",
+        ),
         pytest.param("CONFIG_X=0:1:2000\n", ["2,001 runs", "YES=1"], id="too many runs"),
         pytest.param("CONFIG_X=0:1:100000\nCONFIG_UNREAD=0:1:100\n", ["10,100,101 combinations"], id="far too many"),
         pytest.param("X=1\n", ['ranges:1: found "X=1"', "CONFIG_<SYMBOL>="], id="no CONFIG_"),
@@ -91,6 +101,32 @@ def test_one_wrong_config_file_keeps_all_from_starting(place: Place) -> None:
     assert code == 2
     assert "config_002:1: CONFIG_X: found 1|2, allowed: one value" in out
     assert not place.results.exists()
+
+
+@pytest.mark.parametrize("command", ["check --config", "train --config", "rerun", "run --config-dir"])
+def test_configuration_that_breaks_a_rule_is_refused_by_every_command(place: Place, command: str) -> None:
+    place.configs.mkdir()
+    config = place.configs / "config_001"
+    config.write_text("CONFIG_X=1\nCONFIG_EPOCH_MS=100000\nCONFIG_NUM_EPOCHS=100\n")
+
+    code, out = place.run(*command.split(), place.configs if command.startswith("run") else config)
+
+    assert code == 2
+    assert "config_001:2: CONFIG_EPOCH_MS=100000: a run must end within the hour" in out
+    assert "10000000 <= 3600000 does not hold (NUM_EPOCHS=100); tests/fake/Kconfig:" in out
+    assert not (place.path / "test_matrix_results").exists()
+
+
+def test_points_that_break_a_rule_are_dropped_with_both_numbers(place: Place) -> None:
+    place.write_range("CONFIG_EPOCH_MS=10|100000\nCONFIG_NUM_EPOCHS=1|100\n")
+
+    code, out = place.run("generate", "--range", place.path / "ranges", "--out", place.configs)
+
+    assert code == 0, out
+    assert "cartesian 4 -> legal 3 -> distinct 3" in out
+    assert "note: dropped: " in out
+    assert "10000000 <= 3600000 does not hold" in out
+    assert "10000000 <= 3600000 does not hold" in (place.configs / "combinations_summary.txt").read_text()
 
 
 def test_too_little_disk_space_is_refused(place: Place, tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from ksweep.contract.metrics import read_history
+from ksweep.contract.metrics import is_measured, read_history
 from ksweep.contract.outcome import read_result
 from ksweep.contract.paths import RunDir
 
 
 def compare_runs(new: RunDir, old: RunDir) -> tuple[int, list[str]]:
-    """Count of numbers compared, and one line for each that differs. Times (names in `_s`) are left out: they are never equal."""
+    """Count of numbers compared, and one line for each that differs. Times, rates and memory are left out: they never agree."""
     pairs: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
     histories = [{record["step"]: record for record in read_history(dir.metrics)} for dir in (new, old)]
     for step in sorted(histories[0].keys() | histories[1].keys()):
@@ -18,7 +18,7 @@ def compare_runs(new: RunDir, old: RunDir) -> tuple[int, list[str]]:
     count, differences = 0, []
     for where, mine, theirs in pairs:
         for name in sorted(mine.keys() | theirs.keys()):
-            if name.endswith("_s"):
+            if is_measured(name):
                 continue
             count += 1
             if mine.get(name) != theirs.get(name):

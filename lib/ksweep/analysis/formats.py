@@ -29,12 +29,12 @@ def is_share(metric: str) -> bool:
 
 
 def number(metric: str, value: float | None) -> str:
-    """`97.94%` for accuracies, `70.0%` for sparsities, five significant digits for all else."""
+    """`97.94%` for accuracies, `70.0%` for sparsities, five significant digits for all else, `123457` above that."""
     if value is None:
         return MISSING
     if is_share(metric):
         return f"{100 * value:.{2 if metric.endswith('_acc') else 1}f}%"
-    return f"{value:.5g}"
+    return f"{value:.0f}" if 1e5 <= abs(value) < 1e9 else f"{value:.5g}"
 
 
 def mean_and_spread(metric: str, spread: Spread) -> str:

@@ -114,6 +114,9 @@ def _probe(tree: Tree, text: str) -> float:
         assert not problems, problems
         if symbol := tree.kconf.syms.get("NUM_EPOCHS"):
             symbol.set_value("1")
+        # A pruning ramp has no room in one epoch, and costs next to nothing.
+        if tree.resolver.broken({}, path) and (dense := tree.kconf.syms.get("PRUNING_SELECT_NONE")):
+            dense.set_value("y")
         text = tree.resolver.text()
         config = PlannedConfig(config="config_000", id=tree.resolver.point_id(text), values={}, index=None, text=text)
         slot = slots_for(config_values(text), None)[0]

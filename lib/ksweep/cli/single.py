@@ -82,13 +82,20 @@ def run_single(
     if result is None:
         say(outcome.stopped)
         return run_dir, None
-    metrics = "  ".join(f"{name} {value:.4g}" if value is not None else f"{name} -" for name, value in result.metrics.items())
+    metrics = "  ".join(f"{name} {_number(value)}" for name, value in result.metrics.items())
     say(
         f"{result.status} in {duration_text(result.wall_s)}"
         + (f": {result.reason}" if result.reason else "")
         + (f"\n{metrics}" if metrics else "")
     )
     return run_dir, result
+
+
+def _number(value: float | None) -> str:
+    """Four digits at least: images a second are not 1.235e+04."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def sweep_around(path: Path) -> SweepDir | None:

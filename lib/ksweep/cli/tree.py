@@ -9,7 +9,6 @@ from pathlib import Path
 
 from kconfiglib import Kconfig
 
-from ksweep.contract.config import parse_config
 from ksweep.contract.errors import RequestError
 from ksweep.contract.provenance import git_state
 from ksweep.kconfig.presets import find_preset
@@ -37,11 +36,6 @@ class Tree:
     def resolver(self) -> Resolver:
         """Resolves against `kconf`."""
         return Resolver(self.kconf)
-
-    @cached_property
-    def default_values(self) -> dict[str, str]:
-        """Symbol -> value with nothing set; from a tree of its own, `kconf` keeps what is set in it."""
-        return {name: value for name, (value, _) in parse_config(Tree(self.root).resolver.text()).items()}
 
     @cached_property
     def kconfig_hash(self) -> str:

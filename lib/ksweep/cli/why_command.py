@@ -13,7 +13,7 @@ from ksweep.cli.tree import Tree, config_file, say
 from ksweep.contract.atomic import read_json
 from ksweep.contract.config import parse_config
 from ksweep.contract.errors import RequestError
-from ksweep.kconfig.explain import unmet
+from ksweep.kconfig.explain import default_beside, unknown, unmet
 from ksweep.kconfig.presets import find_preset
 from ksweep.space.rangefile import parse_range_text
 from ksweep.sweep.configs import SUMMARY_JSON
@@ -46,9 +46,8 @@ def _default_origin(tree: Tree, name: str, path: Path) -> str:
     symbol = tree.kconf.syms[name]
     if not any(node.prompt for node in symbol.nodes):
         return "computed"
-    usual = tree.default_values.get(name)
-    value = symbol.str_value
-    return "default" if value == usual else f"set in {path} (default: {usual})" if usual is not None else "default here"
+    value, default = symbol.str_value, default_beside(symbol)
+    return "default" if value == default else f"set in {path} (default: {default})"
 
 
 def _origins(tree: Tree, path: Path) -> dict[str, str]:
@@ -82,7 +81,7 @@ def _plan_around(path: Path) -> dict[str, Any]:
 
 def _about(tree: Tree, name: str, values: dict[str, str], origins: dict[str, str]) -> int:
     if name not in tree.kconf.syms or not tree.kconf.syms[name].nodes:
-        raise RequestError(tree.resolver.unknown(name))
+        raise RequestError(unknown(tree.kconf, name))
     symbol = tree.kconf.syms[name]
     if name in values:
         say(f"CONFIG_{name}={values[name]}: {origins.get(name, 'default, or set by hand')}")

@@ -4,15 +4,27 @@ One schema for all models; a trainer reports those that it has:
   train_loss val_loss test_loss      mean loss an example (natural logarithm)
   train_acc val_acc test_acc         share of right answers, 0 to 1
   epoch_time_s train_time_s          seconds
+  step_time_s                        mean seconds of a training step, evaluation left out
+  images_per_s                       training examples a second
+  peak_memory_mib                    most device memory allocated at a time; on a CPU the process's largest resident set
   lr                                 learning rate at the end of the epoch
   best_epoch                         1-based epoch whose weights were selected on validation
-  final_sparsity                     share of zeros among the prunable weights, 0 to 1
+  sparsity                           share of zeros among the weights that may be pruned, 0 to 1, after an epoch
+  final_sparsity                     the same of the selected weights
+  pruning_mib                        memory of masks and of what the pruning method remembers
 """
 
 from pathlib import Path
 from typing import Any
 
 from ksweep.contract.atomic import read_lines
+
+MEASURED = ("_s", "_memory_mib")  # ends of the names of times, rates and memory
+
+
+def is_measured(name: str) -> bool:
+    """True for a metric that tells of the machine: no two runs of one configuration agree in it to the last bit."""
+    return name.endswith(MEASURED)
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ as they stand they would lose values or let bad ones in:
 
   _check_valid               knows the ranges of integers only; a learning rate is a string there, and anything goes
   _range_info                the hint beside the input field, likewise
+  _sorted_sc_nodes           offers to jump to where a symbol only gets a default, beside where it is asked for
   _load_config, _try_load    drop what does not survive without a word
   _needs_save                is true of every tree with computed strings, changed or not
   _try_save                  leaves no .config, or half of one, when it is interrupted
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kconfiglib import Kconfig
+from kconfiglib import Kconfig, MenuNode
 
 from ksweep.contract.errors import RequestError
 from ksweep.kconfig.functions import declared_bounds
@@ -91,6 +92,7 @@ def edit_in_window(kconf: Kconfig, path: Path, hooks: Hooks) -> None:
 def _install(editor: Any, kconf: Kconfig, path: Path, hooks: Hooks, show_error: Callable[..., None]) -> None:
     bounds = declared_bounds(kconf)
     is_valid, range_info, save = editor._check_valid, editor._range_info, editor._try_save
+    all_nodes = editor._sorted_sc_nodes
     os.environ["KCONFIG_CONFIG"] = str(path)  # where both editors look for the name of the file
 
     def check_valid(*args: Any) -> bool:
@@ -121,8 +123,12 @@ def _install(editor: Any, kconf: Kconfig, path: Path, hooks: Hooks, show_error: 
         whole = save_function.__name__ == "write_config"
         return save((lambda name: hooks.save(Path(name))) if whole else save_function, filename, description)
 
+    def nodes_to_jump_to() -> list[MenuNode]:
+        return [node for node in all_nodes() if node.prompt or not any(other.prompt for other in node.item.nodes)]
+
     editor._check_valid = check_valid
     editor._range_info = hint
+    editor._sorted_sc_nodes = nodes_to_jump_to
     editor._load_config = lambda: hooks.needs_save(path)  # the tree was loaded, strictly, before the editor was opened
     editor._needs_save = lambda: hooks.needs_save(path)
     editor._try_load = try_load

@@ -1,10 +1,26 @@
-"""Why a symbol does not have the value that was asked for: which term of its dependencies failed."""
+"""Why a symbol does not have the value that was asked for: which term of its dependencies failed, or that there is none."""
 
+import difflib
 from typing import Any
 
-from kconfiglib import AND, BOOL, OR, Choice, MenuNode, Symbol, expr_str, expr_value, split_expr
+from kconfiglib import AND, BOOL, OR, Choice, Kconfig, MenuNode, Symbol, expr_str, expr_value, split_expr
 
 Expr = Any  # kconfiglib's own form: a Symbol, or a tuple of an operator and expressions
+
+
+def is_known(kconf: Kconfig, name: str) -> bool:
+    """Whether the tree declares a symbol of this name; kconfiglib also makes one of each that is only mentioned."""
+    return name in kconf.syms and bool(kconf.syms[name].nodes)
+
+
+def unknown(kconf: Kconfig, name: str) -> str:
+    """The message for a symbol that the tree does not have."""
+    known = [sym.name for sym in kconf.unique_defined_syms]
+    near = difflib.get_close_matches(name, known, n=3)
+    near += [other for other in known if name in other and other not in near][:2]
+    return f"CONFIG_{name}: no such symbol in the Kconfig tree" + (
+        f"; near it: {', '.join(near)}" if near else "; see make menuconfig"
+    )
 
 
 def failing_terms(item: Symbol | Choice) -> list[Expr]:
@@ -70,3 +86,14 @@ def _true_part(expr: Expr) -> Expr:
         if expr_value(part):
             return part
     return expr
+
+
+def default_beside(symbol: Symbol) -> str:
+    """The value that it would have beside all others as they are, had nobody set it. The tree is left as it was."""
+    item, before = symbol.choice or symbol, symbol.user_value
+    if before is None:
+        return str(symbol.str_value)
+    item.unset_value()
+    default = str(symbol.str_value)
+    symbol.set_value(before)
+    return default

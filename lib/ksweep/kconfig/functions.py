@@ -1,4 +1,4 @@
-"""A Kconfig function that declares, beside a string symbol, what it may hold.
+"""Kconfig functions that declare, beside the symbols, what these may hold.
 
 Kconfig has no real-valued type: a learning rate is a string, and `range` does not apply to it. So a symbol's entry says
 
@@ -7,8 +7,15 @@ Kconfig has no real-valued type: a learning rate is a string, and `range` does n
             default "0.001"
             $(real,LEARNING_RATE,>0,<=10)
 
-kconfiglib finds this module by the environment variable KCONFIG_FUNCTIONS and calls the function while it parses; it expands to
-nothing.
+Nor has it arithmetic: what must hold between symbols is a rule, on a line of its own, in the words of `require`:
+
+    steps-per-epoch = (-(-TRAIN_EXAMPLES // BATCH_SIZE))
+    $(rule,PRUNING_WARMUP < PRUNING_RAMP_END_EPOCH * $(steps-per-epoch),the warm-up must end before the ramp does)
+
+A variable is put in as text, hence its own parentheses. Where a symbol of a rule is inactive there is nothing to hold.
+
+kconfiglib finds this module by the environment variable KCONFIG_FUNCTIONS and calls the functions while it parses; they expand
+to nothing.
 """
 
 import operator
@@ -17,6 +24,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from ksweep.space.require import Requirement, parse_requirement
+from ksweep.space.values import ValueProblem
 
 _COMPARISONS: dict[str, Callable[[Decimal, Decimal], bool]] = {
     ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt,
@@ -51,15 +61,43 @@ def declared_bounds(kconf: Any) -> dict[str, Real]:
     return bounds
 
 
+def declared_rules(kconf: Any) -> list[Requirement]:
+    """The rules of one parsed tree, in its order."""
+    rules: list[Requirement] = kconf.variables.setdefault("ksweep rules", [])
+    return rules
+
+
+def declaration_problems(kconf: Any) -> list[str]:
+    """What is wrong with the declarations of one parsed tree: raising amid the parse would leave its files open."""
+    problems: list[str] = kconf.variables.setdefault("ksweep problems", [])
+    return problems
+
+
 def _real(kconf: Any, name: str, symbol: str, *bounds: str) -> str:
     parsed = []
     for bound in bounds:
         match = _BOUND.fullmatch(bound.strip())
         if not match:
-            raise ValueError(f'{kconf.filename}:{kconf.linenr}: $({name},{symbol}): found "{bound}", allowed: >=N >N <=N <N')
+            problem = f'$({name},{symbol}): found "{bound}", allowed: >=N >N <=N <N'
+            declaration_problems(kconf).append(f"{kconf.filename}:{kconf.linenr}: {problem}")
+            return ""
         parsed.append((match[1], Decimal(match[2])))
     declared_bounds(kconf)[symbol] = Real(tuple(parsed))
     return ""
 
 
-functions = {"real": (_real, 1, None)}
+def _rule(kconf: Any, name: str, expression: str, *meaning: str) -> str:
+    where = f"{kconf.filename}:{kconf.linenr}"
+    words = ",".join(meaning).strip()  # commas cut a macro into arguments
+    if not words:
+        problem = f"$({name},{expression}): found no words, allowed: $({name},<expression>,<what must hold>)"
+        declaration_problems(kconf).append(f"{where}: {problem}")
+        return ""
+    try:
+        declared_rules(kconf).append(parse_requirement(expression.strip(), where, words))
+    except ValueProblem as problem:
+        declaration_problems(kconf).append(f"{where}: {problem}")
+    return ""
+
+
+functions = {"real": (_real, 1, None), "rule": (_rule, 2, None)}

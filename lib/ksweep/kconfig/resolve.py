@@ -4,13 +4,12 @@ Kconfig decides what may be combined. Every requested value is compared with the
 point: kconfiglib itself drops an unmet dependency, an unknown symbol or a value out of range without a word.
 
   cartesian   all combinations of the axes
-  legal       those whose requested values survive Kconfig and every `require`
+  legal       those whose requested values survive Kconfig, every rule of the tree and every `require`
   distinct    the legal ones that differ: under Adam a momentum is inactive, and points that differ only in it are one
 
 A symbol that is inactive at some points is conditional there; one that is inactive at all points is an error.
 """
 
-import difflib
 import hashlib
 import math
 import re
@@ -20,17 +19,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-import kconfiglib
 from kconfiglib import BOOL, HEX, INT, Choice, Kconfig, Symbol
 
 from ksweep.contract.errors import RequestError
-from ksweep.kconfig.explain import failing_terms, not_taken, unmet
-from ksweep.kconfig.functions import declared_bounds
+from ksweep.kconfig.explain import failing_terms, is_known, not_taken, unknown, unmet
+from ksweep.kconfig.functions import declared_bounds, declared_rules
+from ksweep.kconfig.rules import Conditions, choice_words, requirement_problems
 from ksweep.kconfig.tree import STEERING_PREFIX
 from ksweep.space.grid import cells
 from ksweep.space.rangefile import Assignment, RangeFile, read_range_file
 from ksweep.space.require import Requirement
-from ksweep.space.values import ValueProblem, parse_decimal
+from ksweep.space.values import parse_decimal
 
 MAX_PROBLEMS_OF_A_KIND = 5
 MAX_COMBINATIONS = 1_000_000  # each is resolved, at about 0.2 ms and 3 KB
@@ -101,7 +100,8 @@ class _Wish:
                 return "ok"
             return "illegal" if symbol.choice.visibility else "inactive"
         if not symbol.visibility:
-            return "inactive"
+            # A symbol whose prompt alone is conditional has a value all the same; asked for that, nothing is lost.
+            return "ok" if symbol.config_string and symbol.str_value == self.value else "inactive"
         return "ok" if symbol.str_value == self.value else "illegal"
 
 
@@ -111,7 +111,7 @@ class Resolver:
     def __init__(self, kconf: Kconfig) -> None:
         self.kconf = kconf
         self.bounds = declared_bounds(kconf)
-        self.selectors = {sym.name: choices for sym in kconf.unique_defined_syms if (choices := _selector(sym))}
+        self.selectors = choice_words(kconf)
         self._canonical: dict[str, str] = {}
 
     # -- the whole way ------------------------------------------------------------------------------------------
@@ -137,11 +137,18 @@ class Resolver:
         return self._walk(file, fixed, axes, notes, [a for a in assignments if not a.is_axis])
 
     def load(self, path: Path) -> list[str]:
-        """Set the tree to a plain configuration file; returns what did not survive, as `file:line: symbol: ...`."""
+        """Set the tree to a plain configuration file; returns what is wrong with it, as `file:line: symbol: ...`.
+
+        That is what did not survive; where all did, the rules that do not hold.
+        """
         try:
             file = read_range_file(path, _no_include)
         except RequestError as error:
             return list(error.problems)
+        return self.take(file) or self.broken(_places(file.assignments), path)
+
+    def take(self, file: RangeFile) -> list[str]:
+        """Set the tree to a parsed configuration file, rules aside; returns what did not survive."""
         problems = [
             f"{a.where}: CONFIG_{', CONFIG_'.join(a.symbols)}: found {_listed(a)}, allowed: one value in a configuration; "
             "ranges go into a range file (make sweep RANGE_CONFIG=...)"
@@ -157,6 +164,16 @@ class Resolver:
             + [self._lost(wish) for wish in wishes if wish.state() != "ok" and not _is_absent(wish)]
             + self._computed(plain)
         )
+
+    def broken(self, where: Mapping[str, str], file: Path | str, requirements: Iterable[Requirement] = ()) -> list[str]:
+        """What does not hold of the tree's rules, and of `requirements`, with the values that are set now.
+
+        `where` maps symbols to the lines that set them; `file` is named where none does.
+        """
+        return self._conditions(requirements).broken(where, str(file))
+
+    def _conditions(self, requirements: Iterable[Requirement]) -> Conditions:
+        return Conditions(self.kconf, (*declared_rules(self.kconf), *requirements))
 
     def point_id(self, text: str) -> str:
         """Content id of a complete configuration: equal numbers are equal (0.10 and 1e-1), steering symbols do not count."""
@@ -187,7 +204,7 @@ class Resolver:
                 problems.append(
                     f"{a.where}: {shown}: found {_listed(a)}, allowed: one value; it steers the sweep and cannot be swept"
                 )
-            elif a.is_axis and (computed := [name for name in a.symbols if self._is_known(name) and not self._can_be_set(name)]):
+            elif a.is_axis and (computed := [n for n in a.symbols if is_known(self.kconf, n) and not self._can_be_set(n)]):
                 problems.append(f"{a.where}: CONFIG_{computed[0]}: it is computed from other symbols and cannot be swept")
             elif a.sampled:
                 n = f"log({a.sampled.low}, {a.sampled.high}, n)" if a.sampled.form.startswith("log") else "start:step:end"
@@ -196,8 +213,7 @@ class Resolver:
                     f"write {n}, or choose a strategy that samples (CONFIG_SWEEP_STRATEGY)"
                 )
         for requirement in file.requirements:
-            unknown = sorted(name for name in requirement.names if not self._is_known(name))
-            problems += [f'{requirement.where}: require: {self.unknown(name)}; for a text write "{name}"' for name in unknown]
+            problems += requirement_problems(self.kconf, self.selectors, requirement)
         if problems:
             raise RequestError(*sorted(problems, key=_line_number))
 
@@ -206,8 +222,8 @@ class Resolver:
         chosen: dict[Choice, tuple[Assignment, Symbol]] = {}
         for a in assignments:
             for column, name in enumerate(a.symbols):
-                if not self._is_known(name):
-                    problems.append(f"{a.where}: {self.unknown(name)}")
+                if not is_known(self.kconf, name):
+                    problems.append(f"{a.where}: {unknown(self.kconf, name)}")
                     continue
                 values = dict.fromkeys(row[column] for row in a.values)
                 found = [problem for value in values if (problem := self._value_problem(name, value))]
@@ -231,20 +247,8 @@ class Resolver:
                         )
         return problems
 
-    def _is_known(self, name: str) -> bool:
-        return name in self.kconf.syms and bool(self.kconf.syms[name].nodes)
-
     def _can_be_set(self, name: str) -> bool:
         return name in self.selectors or any(node.prompt for node in self.kconf.syms[name].nodes)
-
-    def unknown(self, name: str) -> str:
-        """The message for a symbol that the tree does not have."""
-        known = [sym.name for sym in self.kconf.unique_defined_syms]
-        near = difflib.get_close_matches(name, known, n=3)
-        near += [other for other in known if name in other and other not in near][:2]
-        return f"CONFIG_{name}: no such symbol in the Kconfig tree" + (
-            f"; near it: {', '.join(near)}" if near else "; see make menuconfig"
-        )
 
     def _value_problem(self, name: str, value: str) -> str | None:
         symbol = self.kconf.syms[name]
@@ -272,7 +276,7 @@ class Resolver:
     def _wishes(self, a: Assignment, row: tuple[str, ...], *, known_only: bool = False) -> list[_Wish]:
         wishes = []
         for name, text in zip(a.symbols, row, strict=True):
-            if known_only and (not self._is_known(name) or self._value_problem(name, text)):
+            if known_only and (not is_known(self.kconf, name) or self._value_problem(name, text)):
                 continue
             if name in self.selectors:
                 wishes.append(_Wish(name, text, self.selectors[name][text], "y", a.where))
@@ -350,6 +354,8 @@ class Resolver:
         inactive_at: Counter[_Wish | str] = Counter()
         inactive_why: dict[_Wish | str, str] = {}
         points: dict[str, Point] = {}
+        conditions = self._conditions(file.requirements)
+        where = _places([*plain, *axes])
         illegal: list[Dropped] = []
         identical: list[Dropped] = []
         total = 0
@@ -362,11 +368,12 @@ class Resolver:
                         wish.symbol.set_value(wish.value)
             before = index
             swept = [wish for axis, i in enumerate(index) for wish in columns[axis][i]]
-            values, inactive, reason = self._judge(fixed, swept, file)
+            values, inactive, reason = self._judge(fixed, swept)
             for wish in inactive:
                 key = wish.name if wish in swept else wish
                 inactive_at[key] += 1
                 inactive_why.setdefault(key, self._lost(wish))
+            reason = reason or "; ".join(conditions.broken(where, str(file.path or file.name)))
             if reason:
                 illegal.append(Dropped(values={wish.name: wish.text for wish in swept}, reason=reason))
                 continue
@@ -392,11 +399,11 @@ class Resolver:
             points=list(points.values()),
             illegal=illegal,
             identical=identical,
-            notes=notes,
+            notes=notes + [f"dropped: {line}" for line in _counted(illegal)],
         )
 
-    def _judge(self, fixed: list[_Wish], swept: list[_Wish], file: RangeFile) -> tuple[dict[str, str], list[_Wish], str]:
-        """Active swept values, inactive wishes, and the reason why the point is illegal (empty when it is legal)."""
+    def _judge(self, fixed: list[_Wish], swept: list[_Wish]) -> tuple[dict[str, str], list[_Wish], str]:
+        """Active swept values, inactive wishes, and the reason why Kconfig does not allow the point (empty when it does)."""
         values: dict[str, str] = {}
         inactive: list[_Wish] = []
         reasons: list[str] = []
@@ -414,24 +421,7 @@ class Resolver:
                 inactive.append(wish)
             else:
                 reasons.append(self._lost(wish))
-        if not reasons:
-            reasons += [f"{r.where}: require {r.text}" for r in file.requirements if not self._holds(r)]
         return values, inactive, "; ".join(reasons)
-
-    def _holds(self, requirement: Requirement) -> bool:
-        values = {name: self._active_value(name) for name in requirement.names}
-        try:
-            return requirement.holds(values)
-        except ValueProblem as problem:
-            raise RequestError(str(problem)) from None
-
-    def _active_value(self, name: str) -> str | None:
-        symbol = self.kconf.syms[name]
-        has_prompt = any(node.prompt for node in symbol.nodes)
-        if has_prompt and not symbol.visibility and not (symbol.choice and symbol.choice.visibility):
-            return None
-        value: str = symbol.str_value
-        return value if has_prompt or value else None
 
     def _lost(self, wish: _Wish) -> str:
         symbol = wish.symbol
@@ -446,7 +436,7 @@ class Resolver:
         problems = []
         for a in assignments:
             for name, text in zip(a.symbols, a.values[0], strict=True):
-                if not self._is_known(name) or name in self.selectors:
+                if not is_known(self.kconf, name) or name in self.selectors:
                     continue
                 symbol = self.kconf.syms[name]
                 if not any(node.prompt for node in symbol.nodes) and symbol.str_value != text:
@@ -458,25 +448,8 @@ class Resolver:
 
 
 def load_config(kconf: Kconfig, path: Path) -> list[str]:
-    """Set `kconf` to the plain configuration at `path`; returns what did not survive (empty: all of it did)."""
-    return Resolver(kconf).load(path)
-
-
-def _selector(symbol: Symbol) -> dict[str, Symbol]:
-    """Word -> choice member, of a promptless string whose defaults each name one (`default "sgd" if OPTIMIZER_SELECT_SGD`).
-
-    Assigning such a string chooses the member: CONFIG_OPTIMIZER=sgd|adamw.
-    """
-    if symbol.orig_type != kconfiglib.STRING or any(node.prompt for node in symbol.nodes):
-        return {}
-    words = {}
-    for value, condition in symbol.defaults:
-        # A dependency of the string's own entry is and-ed to the condition of each default.
-        members = [term for term in kconfiglib.split_expr(condition, kconfiglib.AND) if isinstance(term, Symbol) and term.choice]
-        if not members or not isinstance(value, Symbol):
-            return {}
-        words[value.str_value] = members[0]
-    return words
+    """Set `kconf` to the plain configuration at `path`; returns what did not survive. RequestError: it does not parse."""
+    return Resolver(kconf).take(read_range_file(path, _no_include))
 
 
 def _override(assignments: tuple[Assignment, ...], overrides: Mapping[str, tuple[str, str]]) -> tuple[Assignment, ...]:
@@ -513,9 +486,21 @@ def _shown(values: Mapping[str, str]) -> str:
 
 
 def _no_point_left(file: RangeFile, illegal: list[Dropped]) -> list[str]:
-    reasons = Counter(dropped.reason for dropped in illegal)
-    listed = [f"{reason}   ({count} points)" for reason, count in reasons.most_common(MAX_PROBLEMS_OF_A_KIND)]
-    return [f"{file.path or file.name}: no point is left of {len(illegal)}:", *listed]
+    return [f"{file.path or file.name}: no point is left of {len(illegal)}:", *_counted(illegal)]
+
+
+def _counted(illegal: list[Dropped]) -> list[str]:
+    """Each reason once, the most frequent first, with the number of points that it costs."""
+    reasons = Counter(dropped.reason for dropped in illegal).most_common()
+    hidden = len(reasons) - MAX_PROBLEMS_OF_A_KIND
+    return [f"{reason}   ({count} point{'s' * (count > 1)})" for reason, count in reasons[:MAX_PROBLEMS_OF_A_KIND]] + (
+        [f"and {hidden} more reasons"] if hidden > 0 else []
+    )
+
+
+def _places(assignments: Iterable[Assignment]) -> dict[str, str]:
+    """Symbol -> the line that sets it."""
+    return {name: a.where for a in assignments for name in a.symbols}
 
 
 def _no_include(preset: str) -> Path:

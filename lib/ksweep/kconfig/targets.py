@@ -22,7 +22,6 @@ from ksweep.kconfig.editors import Hooks, edit_in_terminal, edit_in_window
 from ksweep.kconfig.presets import find_preset, list_presets
 from ksweep.kconfig.resolve import Resolver, load_config
 from ksweep.space.rangefile import Assignment, RangeFile, read_range_file
-from ksweep.space.require import Requirement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,27 +52,17 @@ def run_target(name: str, job: Job, kconf: Kconfig) -> None:
 
 
 def load(job: Job, kconf: Kconfig) -> list[str]:
-    """Set the tree to the .config, where there is one; warns of each value that does not survive, and returns them."""
+    """Set the tree to the .config, where there is one; warns of each value that does not survive, and returns them.
+
+    RequestError where a line cannot be understood: of such a file no value would be loaded, and saving would lose all.
+    """
     if not job.config.exists():
         job.say(f"Using default symbol values (no '{job.config}')")
         return []
-    problems = _load_file(kconf, job.config)
+    problems = load_config(kconf, job.config)
     for problem in problems:
         job.warn(problem)
     return problems
-
-
-def _load_file(kconf: Kconfig, path: Path) -> list[str]:
-    """What does not survive of the configuration at `path`.
-
-    RequestError where a line of it cannot be understood: of such a file no value would be loaded, and saving would lose all.
-    """
-    read_range_file(path, _no_preset)
-    return load_config(kconf, path)
-
-
-def _no_preset(name: str) -> Path:
-    raise RequestError("a .config cannot include another file; make mergeconfig lays files over each other")
 
 
 def save(text: str, path: Path) -> str:
@@ -91,7 +80,15 @@ def save(text: str, path: Path) -> str:
 
 
 def _save_tree(job: Job, kconf: Kconfig) -> None:
-    job.say(save(Resolver(kconf).text(), job.config))
+    resolver = Resolver(kconf)
+    job.say(save(resolver.text(), job.config))
+    _warn_of_broken_rules(job, resolver)
+
+
+def _warn_of_broken_rules(job: Job, resolver: Resolver) -> None:
+    """Of a .config that was saved: it is there to be edited, but cannot be trained as it stands."""
+    for problem in resolver.broken({}, job.config):
+        job.warn(problem)
 
 
 # -- editing ----------------------------------------------------------------------------------------------------------------
@@ -109,13 +106,14 @@ def _edit(job: Job, kconf: Kconfig, editor: Callable[[Kconfig, Path, Hooks], Non
     problems = load(job, kconf)
     resolver = Resolver(kconf)
     hooks = Hooks(
-        load=lambda path: _load_file(kconf, path),
+        load=lambda path: load_config(kconf, path),
         save=lambda path: save(resolver.text(), path),
         needs_save=lambda path: not path.exists() or path.read_bytes() != resolver.text().encode(),
     )
     editor(kconf, job.config, hooks)
     for problem in problems:  # again, since the editor took the screen at once
         job.warn(problem)
+    _warn_of_broken_rules(job, resolver)
 
 
 def _config(job: Job, kconf: Kconfig) -> None:
@@ -217,9 +215,11 @@ def _mergeconfig(job: Job, kconf: Kconfig) -> None:
         raise RequestError('mergeconfig: no file to lay over the configuration; make mergeconfig MERGE="file file ..."')
     layers = [base, *(_lines(file, number) for number, file in enumerate(fragments, 1))]
     overridden, lost = _lay_over(kconf, layers)
-    required = [requirement for file in fragments for requirement in file.requirements]
     refused = [problem for layer, problem in lost if layer > 0]
-    refused += [f"{r.where}: require {r.text}: does not hold" for r in required if not _holds(kconf, r)]
+    if not refused:
+        required = [requirement for file in fragments for requirement in file.requirements]
+        where = {line.symbol: line.where for layer in layers for line in layer}
+        refused = Resolver(kconf).broken(where, job.config, required)
     if refused:
         raise RequestError(*refused)
     for line in overridden:
@@ -278,17 +278,12 @@ def _load_lines(resolver: Resolver, lines: Sequence[_Line]) -> list[tuple[int, s
     with tempfile.TemporaryDirectory() as directory:
         merged = Path(directory) / "merged"
         merged.write_text("".join(f'CONFIG_{line.symbol}="{escape(line.value)}"\n' for line in lines), encoding="utf-8")
-        problems = resolver.load(merged)
+        problems = load_config(resolver.kconf, merged)
     place = re.compile(rf"{re.escape(str(merged))}:(\d+)")
     numbered = [(int(place.split(problem)[1]) - 1, problem) for problem in problems]
     return [
         (lines[number].layer, place.sub(lambda match: lines[int(match[1]) - 1].where, problem)) for number, problem in numbered
     ]
-
-
-def _holds(kconf: Kconfig, requirement: Requirement) -> bool:
-    symbols = {name: kconf.syms.get(name) for name in requirement.names}
-    return requirement.holds({name: symbol.str_value if symbol else None for name, symbol in symbols.items()})
 
 
 # -- all alike, and at random -------------------------------------------------------------------------------------------------
@@ -318,7 +313,7 @@ def _answer_the_rest(job: Job, kconf: Kconfig, own_name: str, answers: Answers |
     """Take the values of KCONFIG_ALLCONFIG, where it is set, and answer all other questions."""
     path = _allconfig(job, own_name)
     if path:
-        load_config(kconf, path)  # what does not survive yet may do so when the rest is answered
+        Resolver(kconf).take(_read_plain(job, path))  # what does not survive yet may do so when the rest is answered
     if answers:
         answer_all(kconf, answers, is_unset)
     if path:

@@ -7,6 +7,8 @@ from pathlib import Path
 import kconfiglib
 
 from ksweep.contract.errors import RequestError
+from ksweep.kconfig.functions import declaration_problems, declared_rules
+from ksweep.kconfig.rules import choice_words, requirement_problems
 
 FUNCTIONS_MODULE = "ksweep.kconfig.functions"
 STEERING_PREFIX = "SWEEP_"  # symbols that steer the sweep: never swept, not part of a configuration's identity
@@ -16,7 +18,7 @@ def load_tree(root: Path, kconfig: str = "Kconfig") -> kconfiglib.Kconfig:
     """The tree whose top file is `kconfig` below `root`, with no configuration loaded and warnings kept in `.warnings`.
 
     A tree that does not parse, or that warns while it does, is a RequestError with kconfiglib's own words: a schema with
-    a doubtful default is no schema.
+    a doubtful default is no schema. So is a rule over a symbol that the tree does not have.
     """
     os.environ["srctree"] = str(root)
     os.environ["KCONFIG_FUNCTIONS"] = FUNCTIONS_MODULE
@@ -26,6 +28,11 @@ def load_tree(root: Path, kconfig: str = "Kconfig") -> kconfiglib.Kconfig:
         raise RequestError(f"{root / kconfig}: {error}") from None
     if kconf.warnings:
         raise RequestError(*(f"{root / kconfig}: {warning}" for warning in kconf.warnings))
+    words = choice_words(kconf)
+    problems = declaration_problems(kconf)
+    problems += [problem for rule in declared_rules(kconf) for problem in requirement_problems(kconf, words, rule)]
+    if problems:
+        raise RequestError(*problems)
     return kconf
 
 

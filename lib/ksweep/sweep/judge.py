@@ -14,8 +14,15 @@ from ksweep.contract.paths import RunDir
 REFUSED = 2  # exit code by which a trainer says that its configuration is not acceptable
 LOG_TAIL_BYTES = 16_384
 _OUT_OF_MEMORY = re.compile(
-    r"OutOfMemoryError|CUDA out of memory|DefaultCPUAllocator: can't allocate memory|^MemoryError|Cannot allocate memory", re.M
+    r"out of memory"  # torch and CUDA, on a device
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory|could not create a memory object"  # torch, oneDNN
+    r"|^[\w.]*MemoryError\b|std::bad_alloc|Cannot allocate memory",  # Python and numpy, C++, the system
+    re.IGNORECASE,
 )
+_ATTEMPT = re.compile(r"^=== attempt \d+ ===$", re.MULTILINE)  # the runner writes it between the words of two attempts
+_TRACEBACK = "Traceback (most recent call last):"
+_CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
+_LAST_WORDS = 10  # lines, of a log that ends without a traceback
 _NOT_METRICS = {"step", "epoch", "time_s"}
 
 
@@ -97,9 +104,9 @@ def _status(
         return ended_because  # an exit code of 0 after a SIGTERM is no proof that the run was finished
     if exit_code == 0:
         return _judge_clean_exit(objective, metrics, told)
-    tail = log_tail(dir.log)
-    if _OUT_OF_MEMORY.search(tail):
-        return Status.OOM, _last_line(tail)
+    tail = _ATTEMPT.split(log_tail(dir.log))[-1]
+    if reason := _out_of_memory(tail):
+        return Status.OOM, reason
     if signal_number is not None:
         name = signal.Signals(signal_number).name if signal_number in signal.valid_signals() else str(signal_number)
         hint = " (the system's out-of-memory killer does this)" if signal_number == signal.SIGKILL else ""
@@ -133,6 +140,21 @@ def log_tail(log: Path) -> str:
             return file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
+
+
+def _out_of_memory(log: str) -> str:
+    """The line by which a run says that it died of this, the one with the amount where there is one; else empty.
+
+    Only its last words count: a run may well have been out of memory earlier, have said so and gone on.
+    """
+    lines = log.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith(_TRACEBACK)]
+    while len(starts) > 1 and any(line.startswith(_CHAINED) for line in lines[starts[-2] : starts[-1]]):
+        starts.pop()
+    last_words = lines[starts[-1] :] if starts else lines[-_LAST_WORDS:]
+    found = [line for line in last_words if _OUT_OF_MEMORY.search(line) and not line.startswith("    ")]  # those are source code
+    found.sort(key=lambda line: "allocate" in line)
+    return _last_line("\n".join(found))
 
 
 def _last_line(text: str) -> str:

@@ -92,6 +92,7 @@ class _Active:
     ended_because: tuple[Status, str] | None = None
     force_at: float | None = None
     device_stats: DeviceStats | None = None
+    pid: int | None = None  # leads a session of its own
 
     @property
     def spec(self) -> RunSpec:
@@ -257,6 +258,7 @@ class Runner:
 
     def _on_started(self, event: Started) -> None:
         active = self._active[event.key]
+        active.pid = event.pid
         self._journal.add(
             "run_started", config=active.spec.config, attempt=active.attempt, pid=event.pid, slot=active.slot.number
         )
@@ -352,7 +354,7 @@ class Runner:
         limits = self._settings
         for key, active in self._active.items():
             if active.device_stats:
-                active.device_stats.sample(now)
+                active.device_stats.sample(now, active.pid)
             size = sum(path.stat().st_size for path in (active.spec.dir.log, active.spec.dir.metrics) if path.exists())
             if size != active.size_seen:
                 active.size_seen, active.quiet_since = size, now

@@ -171,6 +171,10 @@ def test_a_thousand_points_rank_in_a_moment(make_sweep):
         ("val_loss", 0.123456, "0.12346"),
         ("val_loss", None, "-"),
         ("val_acc", 0.0, "0.00%"),
+        ("images_per_s", 123456.7, "123457"),
+        ("images_per_s", 1234.56, "1234.6"),
+        ("step_time_s", 0.0123456, "0.012346"),
+        ("peak_memory_mib", 1484.25, "1484.2"),
     ],
 )
 def test_numbers_are_shown_in_their_unit(metric, value, shown):

@@ -23,7 +23,12 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "name", ["lenet5-sgd", "defconfigs/lenet5-sgd", "lenet5/defconfigs/lenet5-sgd", "{root}/defconfigs/lenet5-sgd"]
 )
-def test_a_preset_is_found_by_its_name_its_path_and_the_older_form(root: Path, name: str) -> None:
+def test_a_preset_is_found_by_its_name_its_path_and_the_older_form(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "elsewhere").mkdir()
+    monkeypatch.chdir(root / "elsewhere")  # not at the top of a tree with presets of its own
+
     assert find_preset(root, name.format(root=root)) == root / "defconfigs" / "lenet5-sgd"
 
 

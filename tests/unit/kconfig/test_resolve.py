@@ -62,7 +62,7 @@ def test_fixed_symbol_of_some_points_is_conditional(expand) -> None:
 
 
 def test_swept_symbol_takes_the_choice_that_the_file_leaves_open_and_says_so(expand) -> None:
-    expansion = expand("CONFIG_ADAMWPRUNE_BETA1=0.85|0.89\nCONFIG_PRUNING_WARMUP=7800\n")
+    expansion = expand("CONFIG_ADAMWPRUNE_BETA1=0.85|0.89\nCONFIG_PRUNING_WARMUP=78\n")
 
     assert expansion.counts["distinct"] == 2
     assert "CONFIG_OPTIMIZER_SELECT_ADAMWPRUNE=y" in expansion.notes[0]
@@ -116,6 +116,41 @@ def test_including_file_chooses_another_member_than_its_base(expand) -> None:
 def test_real_number_out_of_its_declared_bounds_is_refused(expand) -> None:
     with pytest.raises(RequestError, match=r'CONFIG_LEARNING_RATE: found "20", allowed: a number > 0 and <= 10'):
         expand("CONFIG_LEARNING_RATE=0.1|20\n")
+
+
+PRUNED = "CONFIG_MODEL=resnet18\nCONFIG_OPTIMIZER=adamwprune\nCONFIG_NUM_EPOCHS=100\nCONFIG_BATCH_SIZE=128\n"  # 352 steps each
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("CONFIG_PRUNING_WARMUP=15600\nCONFIG_PRUNING_RAMP_END_EPOCH=30\n", "CONFIG_PRUNING_WARMUP=15600: .* 15600 < 10560 "),
+        ("CONFIG_PRUNING_WARMUP=9\nCONFIG_PRUNING_RAMP_END_STEP=9\n", "CONFIG_PRUNING_WARMUP=9: .* 9 < 9 "),
+        ("CONFIG_PRUNING_RAMP_END_EPOCH=100\n", "CONFIG_PRUNING_RAMP_END_EPOCH=100: .* 100 < 100 "),
+        ("CONFIG_PRUNING_RAMP_END_STEP=35200\n", "CONFIG_PRUNING_RAMP_END_STEP=35200: .* 35200 < 35200 "),
+        ("CONFIG_PRUNING_SCHEDULE=one_shot\nCONFIG_PRUNING_WARMUP=35200\n", "CONFIG_PRUNING_WARMUP=35200: .* 35200 < 35200 "),
+    ],
+    ids=["warm-up past the epoch", "warm-up past the step", "ramp past the epochs", "ramp past the steps", "one shot"],
+)
+def test_pruning_that_cannot_reach_its_target_in_time_is_refused_with_both_numbers(expand, text: str, numbers: str) -> None:
+    with pytest.raises(RequestError, match=numbers):
+        expand(PRUNED + text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CONFIG_PRUNING_WARMUP=11700|15600\nCONFIG_PRUNING_RAMP_END_EPOCH=60|99\n",
+        "CONFIG_PRUNING_WARMUP=35198\nCONFIG_PRUNING_RAMP_END_STEP=35199\n",
+        "CONFIG_PRUNING_SCHEDULE=one_shot\nCONFIG_PRUNING_WARMUP=0|35199\n",
+        "CONFIG_PRUNING_METHOD=none\nCONFIG_NUM_EPOCHS=1\n",
+    ],
+    ids=["epochs", "steps", "one shot", "dense"],
+)
+def test_pruning_that_ends_in_time_is_legal(expand, text: str) -> None:
+    plain = PRUNED.replace("CONFIG_NUM_EPOCHS=100\n", "") if "NUM_EPOCHS" in text else PRUNED
+
+    assert expand(plain + text).illegal == []
 
 
 def test_each_config_is_what_kconfiglib_itself_loads_and_writes(expand, resolver: Resolver, tmp_path: Path) -> None:

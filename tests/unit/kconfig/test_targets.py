@@ -221,6 +221,30 @@ def test_mergeconfig_holds_to_what_a_file_requires(tree: Tree) -> None:
         tree.make("mergeconfig", fragment)
 
 
+def test_saved_configuration_that_breaks_a_rule_is_warned_of(tree: Tree) -> None:
+    (tree.root / "Kconfig").write_text(KCONFIG + "$(rule,RATE < DEPTH * 0.05,too fast for its depth)\n")
+    tree.write("out/.config", "CONFIG_COLOUR_SELECT_BLUE=y\nCONFIG_DEPTH=2\n")
+    tree.make("olddefconfig")
+
+    assert tree.values()["DEPTH"] == "2"
+    assert [line.replace(f"{tree.root}/", "").partition("; Kconfig")[0] for line in tree.warned] == [
+        "out/.config: CONFIG_RATE=0.1: too fast for its depth: RATE < DEPTH * 0.05: 0.1 < 0.10 does not hold (DEPTH=2)"
+    ]
+
+
+def test_mergeconfig_and_defconfig_refuse_what_breaks_a_rule(tree: Tree) -> None:
+    (tree.root / "Kconfig").write_text(KCONFIG + "$(rule,RATE < DEPTH * 0.05,too fast for its depth)\n")
+    tree.write("out/.config", "CONFIG_COLOUR_SELECT_BLUE=y\nCONFIG_DEPTH=4\n")
+    fragment = tree.write("f", "CONFIG_NAME=x\nCONFIG_DEPTH=1\n")
+    before = tree.config.read_text()
+
+    with pytest.raises(RequestError, match=r"f:2: CONFIG_DEPTH=1: too fast for its depth: .* 0\.1 < 0\.05 does not hold"):
+        tree.make("mergeconfig", fragment)
+    with pytest.raises(RequestError, match=r"f:3: CONFIG_DEPTH=1: too fast"):
+        tree.make("defconfig", preset=str(tree.write("f", "CONFIG_NAME=x\nCONFIG_COLOUR=blue\nCONFIG_DEPTH=1\n")))
+    assert tree.config.read_text() == before
+
+
 def test_savedefconfig_leads_back_to_the_same_configuration(tree: Tree) -> None:
     tree.write("out/.config", 'CONFIG_COLOUR_SELECT_BLUE=y\nCONFIG_DEPTH=2\nCONFIG_NAME="a \\"b\\" \\\\"\n')
     tree.make("olddefconfig")

@@ -140,6 +140,8 @@ def test_every_problem_is_reported_with_its_line(tmp_path: Path) -> None:
         ("1 < A < 2", False),
         ("GONE > 5", True),  # a symbol that is inactive at a point leaves nothing to require
         ("B % 2 == 1 or -A < 0", True),
+        ("-(-7 // 2) == 4 and -7 % 2 == 1 and A > 0", True),  # as in Python; a Decimal's own would be 3 and -1
+        ("7 // 2 == 3 and 7 % -2 == -1 and 6 // -2 == -3 and A > 0", True),
     ],
 )
 def test_requirement_is_computed_exactly(tmp_path: Path, expression: str, holds: bool) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +68,61 @@ def test_file_of_an_earlier_attempt_is_no_evidence(verdict) -> None:
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", Status.OOM),
         ("RuntimeError: [enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory", Status.OOM),
         ("Traceback ...\nMemoryError\n", Status.OOM),
+        ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8.00 TiB for an array", Status.OOM),
+        ("RuntimeError: CUDA error: out of memory", Status.OOM),
+        ("terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n", Status.OOM),
+        ("RuntimeError: could not create a memory object", Status.OOM),
         ("ValueError: no", Status.FAILED),
         ("", Status.FAILED),
     ],
 )
 def test_log_tells_out_of_memory_from_failure(verdict, log: str, status: Status) -> None:
     assert verdict(code=1, log=log).status == status
+
+
+ALLOCATE = """
+import resource, torch
+resource.setrlimit(resource.RLIMIT_AS, (1 << 36, 1 << 36))
+try:
+    torch.zeros(1 << 40)
+except RuntimeError as error:
+    raise ValueError("the batch was too large") from error
+"""
+
+
+def test_allocation_that_really_fails_is_out_of_memory_and_the_reason_says_what_was_asked_for(verdict) -> None:
+    run = subprocess.run([sys.executable, "-c", ALLOCATE], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    found = verdict(code=run.returncode, log=f"epoch 1\n{run.stdout}")
+
+    assert found.status == Status.OOM, run.stdout
+    assert f"tried to allocate {4 << 40} bytes" in found.reason
+    assert "\n" not in found.reason
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "train.py", line 3, in <module>
+    raise SomeError("out of memory")
+"""
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        "out of memory (CUDA out of memory. Tried to allocate 2.00 GiB): going on with 2 micro-batches\n",
+        f"{TRACEBACK}torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\nepoch 1\n",
+    ],
+    ids=["said so", "printed its traceback"],
+)
+def test_run_that_was_out_of_memory_and_went_on_failed_of_something_else(verdict, earlier: str) -> None:
+    found = verdict(code=1, log=f"{earlier}epoch 2\n{TRACEBACK}ValueError: no\n")
+
+    assert (found.status, found.reason) == (Status.FAILED, "exit code 1: ValueError: no")
+
+
+def test_words_of_an_earlier_attempt_are_no_evidence(verdict) -> None:
+    found = verdict(died_by=signal.SIGSEGV, log="torch.OutOfMemoryError: CUDA out of memory.\n\n=== attempt 2 ===\n", attempt=2)
+
+    assert found.status == Status.CRASHED
 
 
 def test_exit_code_2_is_a_refusal_with_its_words(verdict) -> None:
