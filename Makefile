@@ -82,8 +82,8 @@ why: venv               ## where the values of CONFIG (.config) come from; SYMBO
 	$(ksweep) why $(call quote,$(or $(CONFIG),$(config))) $(call option,--symbol,SYMBOL)
 
 ## Data
-.PHONY: data-mnist data-fashion-mnist data-cifar10
-data-mnist data-fashion-mnist data-cifar10: venv ## fetch a data set into DATA_DIR
+.PHONY: data-mnist data-fashion-mnist data-cifar10 data-cifar100
+data-mnist data-fashion-mnist data-cifar10 data-cifar100: venv ## fetch a data set into DATA_DIR
 	$(ksweep) data $(@:data-%=%) --data-dir $(call quote,$(or $(DATA_DIR),data))
 
 ## Configuration
@@ -124,7 +124,7 @@ randconfig: venv        ## .config drawn at random from all that is legal
 	$(kconf) randconfig
 
 ## Tree
-.PHONY: help venv test lint pictures bench-launch bench-expand clean mrproper
+.PHONY: help venv test lint pictures bench-launch bench-expand bench-step bench-optim clean mrproper
 help:                   ## this list
 	@awk -f scripts/help.awk Makefile
 venv:                   ## make VENV, or bring it up to requirements.txt (all others do so themselves)
@@ -134,7 +134,7 @@ test: venv              ## run the tests; TESTS="-k name" for some
 	$(Q)$(python) -m pytest $(TESTS)
 lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
-bench-launch bench-expand: venv ## measure launching 100 runs, or expanding 10,000 points
+bench-launch bench-expand bench-step bench-optim: venv ## measure launching, expansion, the training step, optimizers and pruning
 	$(Q)$(python) tests/bench/$(@:bench-%=%).py
 pictures: venv          ## draw the pictures of the README again
 	$(Q)$(python) tests/pictures/draw.py

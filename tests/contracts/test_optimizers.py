@@ -8,6 +8,7 @@ import kconfiglib
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ksweep import optim
 from ksweep.contract.config import RunConfig
@@ -19,6 +20,8 @@ from ksweep.train.registry import plugins
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = list(plugins(optim))
+BASES = ("adam", "adamw", "adamwadv", "adamwspam")  # of AdamWPrune
+CASES = NAMES + [f"adamwprune {base}" for base in BASES]
 OTHER_VALUES = ("0.5", "0.05", "0.25")  # of a real symbol: the first that is legal and not the default
 
 
@@ -29,11 +32,17 @@ def kconf() -> kconfiglib.Kconfig:
 
 @pytest.fixture
 def config(kconf: kconfiglib.Kconfig, tmp_path: Path):
-    """`config("adamw", LEARNING_RATE="0.1")`: the complete configuration, and what Kconfig itself would refuse put in by hand."""
+    """`config("adamw", LEARNING_RATE="0.1")`: the complete configuration, and what Kconfig itself would refuse put in by hand.
 
-    def make(name: str, **changes: str) -> RunConfig:
+    `config("adamwprune adamwspam")` has the second for its base.
+    """
+
+    def make(case: str, **changes: str) -> RunConfig:
+        name, _, base = case.partition(" ")
         kconf.unset_values()
         kconf.syms[f"OPTIMIZER_SELECT_{name.upper()}"].set_value("y")
+        if base:
+            kconf.syms[f"ADAMWPRUNE_BASE_SELECT_{base.upper()}"].set_value("y")
         for symbol, value in changes.items():
             kconf.syms[symbol].set_value(value)
         kconf.write_config(str(tmp_path / "config.txt"))
@@ -43,11 +52,16 @@ def config(kconf: kconfiglib.Kconfig, tmp_path: Path):
 
 
 def own_symbols(kconf: kconfiglib.Kconfig) -> list[kconfiglib.Symbol]:
-    """The symbols of lib/ksweep/optim/Kconfig that can be set now, without the choice of the optimizer itself."""
+    """The symbols of lib/ksweep/optim/Kconfig that can be set now, without the choices of the optimizer and of its base.
+
+    A model may have an entry of the same name, without a prompt, for defaults of its own.
+    """
     return [
         sym
         for sym in kconf.unique_defined_syms
-        if sym.nodes[0].filename == "lib/ksweep/optim/Kconfig" and sym.visibility and sym.choice is None
+        if sym.visibility
+        and sym.choice is None
+        and any(node.prompt and node.filename == "lib/ksweep/optim/Kconfig" for node in sym.nodes)
     ]
 
 
@@ -72,12 +86,18 @@ def steps(model: Quadratic, optimizer: torch.optim.Optimizer, count: int) -> flo
 
 
 def test_every_optimizer_of_the_menu_has_its_file(kconf: kconfiglib.Kconfig) -> None:
-    choice = kconf.syms["OPTIMIZER_SELECT_SGD"].choice
-
-    assert sorted(sym.name.removeprefix("OPTIMIZER_SELECT_").lower() for sym in choice.syms) == NAMES
+    assert members(kconf, "OPTIMIZER_SELECT") == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_every_base_of_adamwprune_is_tested_here(kconf: kconfiglib.Kconfig) -> None:
+    assert members(kconf, "ADAMWPRUNE_BASE_SELECT") == list(BASES)
+
+
+def members(kconf: kconfiglib.Kconfig, choice: str) -> list[str]:
+    return sorted(sym.name.removeprefix(f"{choice}_").lower() for sym in kconf.named_choices[choice].syms)
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_lowers_a_quadratic(config, name: str) -> None:
     model = Quadratic()
     start = model().item()
@@ -85,7 +105,7 @@ def test_lowers_a_quadratic(config, name: str) -> None:
     assert steps(model, build_optimizer(config(name, LEARNING_RATE="0.03"), model), 300) < start / 100
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_state_survives_a_checkpoint(config, name: str) -> None:
     whole, resumed = Quadratic(), Quadratic()
     optimizer = build_optimizer(config(name), whole)
@@ -98,7 +118,18 @@ def test_state_survives_a_checkpoint(config, name: str) -> None:
     assert torch.equal(whole.weight, resumed.weight)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
+def test_no_step_reads_from_the_device(config, name: str) -> None:
+    """The tensors have no values and refuse to be read, as a GPU would be waited for."""
+    with FakeTensorMode():
+        model = Quadratic()
+        optimizer = build_optimizer(config(name), model)
+        for _ in range(3):
+            model().backward()
+            optimizer.step()
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_biases_and_normalisation_never_decay(config, name: str) -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
     decaying, others = build_optimizer(config(name, **decay_of(name, "0.25")), model).param_groups
@@ -109,10 +140,10 @@ def test_biases_and_normalisation_never_decay(config, name: str) -> None:
 
 
 def decay_of(name: str, value: str) -> dict[str, str]:
-    return {"ADAMWPRUNE_WEIGHT_DECAY" if name == "adamwprune" else "WEIGHT_DECAY": value}
+    return {"ADAMWPRUNE_WEIGHT_DECAY" if name.startswith("adamwprune") else "WEIGHT_DECAY": value}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_every_symbol_of_its_menu_arrives(kconf: kconfiglib.Kconfig, config, name: str) -> None:
     """Each symbol that can be set for this optimizer is read, and changes what the constructed object reports of itself."""
     plain = config(name)
@@ -134,6 +165,8 @@ def test_every_symbol_of_its_menu_arrives(kconf: kconfiglib.Kconfig, config, nam
 def another_value(kconf: kconfiglib.Kconfig, sym: kconfiglib.Symbol) -> str:
     if sym.type is kconfiglib.BOOL:
         return "n" if sym.str_value == "y" else "y"
+    if sym.type is kconfiglib.INT:
+        return str(int(sym.str_value) + 1)
     bounds = declared_bounds(kconf)[sym.name]
     return next(value for value in OTHER_VALUES if not bounds.problem(value) and value != sym.str_value)
 
@@ -150,14 +183,14 @@ def arrived(before: dict[str, Any], after: dict[str, Any], value: str) -> bool:
     return now == (value == "y" if value in ("y", "n") else float(value))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("value", ["-0.1", "nan", "inf", "fast", ""])
 def test_bad_learning_rate_is_refused(config, name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=r"config\.txt"):
         build_optimizer(config(name, LEARNING_RATE=value), Quadratic())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_bad_scalars_of_its_own_are_refused(kconf: kconfiglib.Kconfig, config, name: str) -> None:
     config(name)
     for symbol in [sym.name for sym in own_symbols(kconf) if sym.type is kconfiglib.STRING]:
@@ -166,5 +199,14 @@ def test_bad_scalars_of_its_own_are_refused(kconf: kconfiglib.Kconfig, config, n
 
 
 def test_unknown_optimizer_is_refused_with_the_list() -> None:
-    with pytest.raises(ConfigError, match='CONFIG_OPTIMIZER: found "lion", allowed: adam adamw adamwprune sgd'):
+    with pytest.raises(
+        ConfigError, match='CONFIG_OPTIMIZER: found "lion", allowed: adam adamw adamwadv adamwprune adamwspam sgd'
+    ):
         build_optimizer(RunConfig('CONFIG_OPTIMIZER="lion"\n', "config.txt"), Quadratic())
+
+
+def test_unknown_base_of_adamwprune_is_refused_with_the_list() -> None:
+    text = 'CONFIG_OPTIMIZER="adamwprune"\nCONFIG_ADAMWPRUNE_BASE="sgd"\n'
+
+    with pytest.raises(ConfigError, match='CONFIG_ADAMWPRUNE_BASE: found "sgd", allowed: adam adamw adamwadv adamwspam'):
+        build_optimizer(RunConfig(text, "config.txt"), Quadratic())

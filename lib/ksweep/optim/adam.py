@@ -5,18 +5,11 @@ from typing import Any
 from torch.optim import Adam, Optimizer
 
 from ksweep.contract.config import RunConfig
+from ksweep.optim.settings import adam_settings
 
 NAME = "adam"
 
 
-def build(cfg: RunConfig, param_groups: list[dict[str, Any]]) -> Optimizer:
-    """ValueError or ConfigError when a value is refused."""
-    return Adam(
-        param_groups,
-        lr=cfg.float("LEARNING_RATE"),
-        betas=(cfg.float("ADAM_BETA1"), cfg.float("ADAM_BETA2")),
-        eps=cfg.float("ADAM_EPSILON"),
-        weight_decay=cfg.float("WEIGHT_DECAY"),
-        amsgrad=cfg.bool("ADAM_AMSGRAD"),
-        fused=True,
-    )
+def build(cfg: RunConfig, param_groups: list[dict[str, Any]], prefix: str = "ADAM") -> Optimizer:
+    """ValueError or ConfigError when a value is refused. `prefix`: whose symbols it reads (see adam_settings)."""
+    return Adam(param_groups, **adam_settings(cfg, prefix))

@@ -1,94 +1,116 @@
-"""Pruning by the optimizer's own state: the least important weights of the whole net become zero and stay zero.
+"""Pruning by the optimizer's own state: m, the mean of the gradients (exp_avg), and v, that of their squares (exp_avg_sq).
 
-Importance is |w| * v^(1/4), v the second moment (exp_avg_sq) of Adam: large weights that still see large gradients count.
-It needs no memory beyond the masks. Known as "bitter7" in AdamWPrune's code (lib/optimizers.py). Departures from there: the
-threshold is exact instead of the k-th value of a 2 % sample, whose spread is over a point of sparsity on a small net; the
-ramp is concave (schedule.py) as in the paper; what is pruned never comes back.
+It needs no memory beyond the masks. The variants are those of AdamWPrune, bitter0 to bitter9 (lib/optimizers.py and docs/
+there); eps is 1e-8. Where its documents and its code disagree, the documented formula stands here:
+
+  bitter2  its code is bitter1 with more iterations; how long to train is not the business of a score, so the two are equal
+  bitter4  bitter3's score; the sparsity that grows with depth is PRUNING_ALLOCATION=depth, its default
+  bitter8  documented as |w| sqrt(|m_hat|), m_hat = m / (1 - beta1^t); its code computes bitter7 in half precision
+  bitter9  documented as the hybrid, which is bitter0; its code is its bitter8, compiled
+
+bitter5 is signed: a weight that moves towards zero scores below 0. There, what is pruned scores 0 and outranks it; here what is
+pruned stays so with every variant (pruner.py).
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ksweep.prune.schedule import Schedule
+from ksweep.contract.config import RunConfig
+from ksweep.contract.errors import ConfigError
+from ksweep.prune.importance import Importance
+
+NAME = "state"
+EPS = 1e-8
 
 
-def prunable_weights(model: nn.Module) -> list[nn.Parameter]:
-    """Weights of every convolution and linear layer, first and last included, each once; no bias, no normalisation."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    by_id = {id(layer.weight): layer.weight for layer in layers}
-    return [weight for weight in by_id.values() if isinstance(weight, nn.Parameter)]
+@dataclass(frozen=True)
+class Moments:
+    """Of one weight: the weight, Adam's moments in its shape, and 1 - beta1^t, by which m is too small after t steps."""
+
+    w: Tensor
+    m: Tensor
+    v: Tensor
+    bias: Tensor
 
 
-def measured_sparsity(model: nn.Module) -> float:
-    """Share of zeros among the prunable weights, 0 to 1, counted."""
-    weights = prunable_weights(model)
-    zeros = torch.stack([(weight == 0).sum() for weight in weights]).sum().item()
-    return zeros / sum(weight.numel() for weight in weights)
+def _hybrid(of: Moments) -> Tensor:
+    return (of.w * of.m).abs() * of.w.abs() / (of.v.sqrt() + EPS)
 
 
-def smallest(scores: Tensor, count: int) -> Tensor:
-    """True at exactly `count` entries of a vector, the smallest; among equals at the threshold, at the earlier ones."""
-    if count == 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    threshold = scores.kthvalue(count).values  # a tenth of the time of a sort
-    below, tied = scores < threshold, scores == threshold
-    return below | (tied & (tied.cumsum(0) <= count - below.sum()))
+def _magnitude(of: Moments) -> Tensor:
+    return of.w.abs()
 
 
-class StatePruner:
-    """Masks over the prunable weights of `model`, which `optimizer` (of the Adam family) trains.
+def _momentum(of: Moments) -> Tensor:
+    return of.w.abs() * (of.m.abs() + EPS).sqrt()
 
-    Call `mask_gradients` before each step of the optimizer and `after_step` after it.
-    """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, schedule: Schedule) -> None:
-        self.schedule = schedule
-        self.masks = [torch.ones_like(weight, dtype=torch.bool) for weight in prunable_weights(model)]
-        self._weights = prunable_weights(model)
+def _direction(of: Moments) -> Tensor:
+    return of.w.sign() * of.m / (of.v.sqrt() + EPS) + 0.1 * of.w.abs()
+
+
+def _coherence(of: Moments) -> Tensor:
+    return _momentum(of) * (of.m.square() / (of.v + EPS)).sqrt()
+
+
+def _fourth_root(of: Moments) -> Tensor:
+    return of.w.abs() * (of.v + EPS).sqrt().sqrt()
+
+
+def _corrected_momentum(of: Moments) -> Tensor:
+    return of.w.abs() * (of.m / of.bias).abs().sqrt()
+
+
+VARIANTS: dict[str, Callable[[Moments], Tensor]] = {
+    "bitter0": _hybrid,
+    "bitter1": _magnitude,
+    "bitter2": _magnitude,
+    "bitter3": _momentum,
+    "bitter4": _momentum,
+    "bitter5": _direction,
+    "bitter6": _coherence,
+    "bitter7": _fourth_root,
+    "bitter8": _corrected_momentum,
+    "bitter9": _hybrid,
+}
+
+
+class State(Importance):
+    """The score `variant`, from the state of `optimizer`, which is of the Adam family."""
+
+    method = NAME
+
+    def __init__(self, weights: Sequence[nn.Parameter], optimizer: Optimizer, variant: str) -> None:
+        super().__init__(weights)
+        self.variant = variant
+        self.is_signed = variant == "bitter5"
+        self._formula = VARIANTS[variant]
         self._optimizer = optimizer
-        self._step = 0
+        self._beta1 = {id(param): group["betas"][0] for group in optimizer.param_groups for param in group["params"]}
 
-    def mask_gradients(self) -> None:
-        """Zero the gradients of what is pruned. Where gradient, moments and weight are zero, Adam's step leaves them so."""
-        if self._step > self.schedule.warmup_steps:
-            for weight, mask in zip(self._weights, self.masks, strict=True):
-                if weight.grad is not None:
-                    weight.grad.mul_(mask)
+    def score(self, index: int) -> Tensor:
+        """See Importance. A weight without state never had a gradient: its moments are zero."""
+        weight = self.weights[index]
+        state = self._optimizer.state.get(weight)
+        if not state:
+            zeros = torch.zeros_like(weight)
+            return self._formula(Moments(weight, zeros, zeros, bias=zeros + 1))
+        bias = 1 - self._beta1[id(weight)] ** state["step"]  # the step is a tensor, and stays on the device
+        return self._formula(Moments(weight, state["exp_avg"], state["exp_avg_sq"], bias))
 
-    def after_step(self) -> None:
-        """Count an optimizer step, and prune where one is due. Moves nothing to the host."""
-        self._step += 1
-        if self.schedule.is_due(self._step):
-            self._prune(self.schedule.sparsity(self._step))
 
-    @torch.no_grad()
-    def _prune(self, sparsity: float) -> None:
-        """Mask the `sparsity` share (exact to half a weight) with the smallest importance."""
-        pairs = zip(self._weights, self.masks, strict=True)
-        scores = torch.cat([self._importance(weight, mask).flatten() for weight, mask in pairs])
-        parts = (~smallest(scores, round(sparsity * len(scores)))).split([weight.numel() for weight in self._weights])
-        self.masks = [part.view_as(weight) for part, weight in zip(parts, self._weights, strict=True)]
-        for weight, mask in zip(self._weights, self.masks, strict=True):
-            for tensor in [weight, *self._moments(weight)]:
-                tensor.mul_(mask)
-
-    def _importance(self, weight: nn.Parameter, mask: Tensor) -> Tensor:
-        score = weight.abs() * self._optimizer.state[weight]["exp_avg_sq"].pow(0.25)
-        return score.masked_fill(~mask, -1.0)  # below any live weight, also below one whose score is zero
-
-    def _moments(self, weight: nn.Parameter) -> list[Tensor]:
-        """exp_avg, exp_avg_sq and, with AMSGrad, the largest of the latter."""
-        state = self._optimizer.state[weight].values()
-        return [value for value in state if isinstance(value, Tensor) and value.shape == weight.shape]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Masks and step count, for a checkpoint."""
-        return {"masks": self.masks, "step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        self.masks = [mask.to(weight.device) for mask, weight in zip(state["masks"], self._weights, strict=True)]
-        self._step = state["step"]
+def build(cfg: RunConfig, weights: Sequence[nn.Parameter], optimizer: Optimizer) -> State:
+    """ConfigError for an unknown variant, and for an optimizer that keeps no such state."""
+    variant = cfg.str("PRUNING_VARIANT")
+    if variant not in VARIANTS:
+        raise ConfigError(f'{cfg.source}: CONFIG_PRUNING_VARIANT: found "{variant}", allowed: {" ".join(VARIANTS)}')
+    if any("betas" not in group for group in optimizer.param_groups):
+        raise ConfigError(
+            f"{cfg.source}: CONFIG_PRUNING_METHOD=state needs an optimizer with two moments; {type(optimizer).__name__}"
+            " has none; use CONFIG_OPTIMIZER=adamwprune, or CONFIG_PRUNING_METHOD=magnitude|movement"
+        )
+    return State(weights, optimizer, variant)

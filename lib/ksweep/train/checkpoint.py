@@ -1,17 +1,19 @@
 """What a killed run goes on from, and the weights that were selected.
 
 checkpoints/
-  last.pt    after every epoch: weights, optimizer, schedule, pruner, all random states, progress
+  last.pt    weights, optimizer, schedule, pruner, all random states, progress
   best.pt    weights of the best epoch so far; written before the last.pt that counts it
 
+Both are written after an epoch, but not so often that saving takes more than a tenth of the time, and after the last epoch.
 A file appears whole or not at all: written beside, flushed to disk, renamed. A kill between the two files leaves a best.pt
-that is one epoch ahead of last.pt; the continued run trains that epoch again, to the last bit, and writes it again.
+that is ahead of last.pt; the continued run trains up to that epoch again, to the last bit, and writes it again.
 """
 
 import hashlib
 import os
 import pickle
 import struct
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from ksweep.contract.atomic import sync_directory
 from ksweep.contract.config import parse_config
 from ksweep.contract.paths import RunDir
 
-SCHEMA = 1
+SCHEMA = 2
+SHARE = 0.1  # of the time, that saving may take
 _DAMAGE = (
     *(OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
     *(struct.error, pickle.UnpicklingError, zipfile.BadZipFile),
@@ -36,18 +39,31 @@ class Checkpoints:
         self.last = dir.checkpoints / "last.pt"
         self.best = dir.checkpoints / "best.pt"
         self._config = config_digest(dir.config.read_text(encoding="utf-8"))
+        self._best: dict[str, Any] | None = None
+        self._saved_at = self._save_took = 0.0
         dir.checkpoints.mkdir(exist_ok=True)
 
-    def save_last(self, state: dict[str, Any], *, needs_best: bool) -> None:
-        """Replace last.pt. `state`: tensors, numbers, text, and lists, tuples and dicts of these.
+    def keep_best(self, weights: dict[str, torch.Tensor], epoch: int) -> None:
+        """Remember these weights as the best, to be written by the next `save`."""
+        self._best = {"model": {name: value.detach().clone() for name, value in weights.items()}, "epoch": epoch}
 
-        `needs_best`: it counts on a best.pt, and is of no use without one.
+    def is_due(self) -> bool:
+        """True when saving once more leaves its share of the time where it may be."""
+        return time.monotonic() - self._saved_at >= self._save_took / SHARE
+
+    def save(self, state: dict[str, Any], *, needs_best: bool) -> None:
+        """Replace best.pt, when there is a better one, and last.pt.
+
+        `state`: tensors, numbers, text, and lists, tuples and dicts of these. `needs_best`: it counts on a best.pt, and is of
+        no use without one.
         """
+        start = time.monotonic()
+        if self._best:
+            _save(self.best, {"schema": SCHEMA, "config": self._config, **self._best})
+            self._best = None
         _save(self.last, {"schema": SCHEMA, "config": self._config, "needs_best": needs_best, **state})
-
-    def save_best(self, weights: dict[str, torch.Tensor], epoch: int) -> None:
-        """Replace best.pt."""
-        _save(self.best, {"schema": SCHEMA, "config": self._config, "model": weights, "epoch": epoch})
+        self._saved_at = time.monotonic()
+        self._save_took = self._saved_at - start
 
     def load_last(self) -> tuple[dict[str, Any] | None, str]:
         """The state to go on from and "", or None and the reason why there is none ("" when the run is new)."""

@@ -1,13 +1,13 @@
 """Where a run computes, how wide, and in which number format."""
 
+import gc
 import os
+import resource
 
 import torch
 
 from ksweep.contract.config import RunConfig
 from ksweep.contract.errors import ConfigError
-
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 
 
 def use_device(cfg: RunConfig) -> torch.device:
@@ -27,9 +27,33 @@ def use_device(cfg: RunConfig) -> torch.device:
     return torch.device("cpu")
 
 
-def autocast_type(cfg: RunConfig) -> torch.dtype | None:
-    """Number format of the forward pass that PRECISION names; None: as the weights."""
+def autocast_type(cfg: RunConfig, device: torch.device) -> torch.dtype | None:
+    """Number format of the forward pass that PRECISION names; None: as the weights. auto: bf16 on a GPU that computes in it."""
     name = cfg.str("PRECISION")
-    if name not in AUTOCAST:
-        raise ConfigError(f'{cfg.source}: CONFIG_PRECISION: found "{name}", allowed: {" ".join(AUTOCAST)}')
-    return AUTOCAST[name]
+    if name not in ("auto", "fp32", "bf16"):
+        raise ConfigError(f'{cfg.source}: CONFIG_PRECISION: found "{name}", allowed: auto bf16 fp32')
+    if name == "auto":
+        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return torch.bfloat16 if name == "bf16" else None
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Most memory at a time so far, MiB: allocated by torch on a GPU; on a CPU, the largest resident set of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for what torch raises when an allocation fails, on a GPU or on a CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("DefaultCPUAllocator", "could not create a memory object")  # of torch, of oneDNN
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in words)
+
+
+def release_memory() -> None:
+    """Give back what is no longer referred to, so that a smaller attempt finds it."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -4,7 +4,8 @@ import sys
 
 from ksweep.contract.errors import ConfigError, KsweepError
 from ksweep.contract.run import Run
-from ksweep.train.loop import ModelBuilder, train
+from ksweep.train.loop import train
+from ksweep.train.training import ModelBuilder
 
 
 def run_trainer(model: str, build_model: ModelBuilder) -> int:

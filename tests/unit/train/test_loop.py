@@ -11,7 +11,8 @@ from ksweep.data.loader import Batches
 from models.lenet5.model import LeNet5
 
 FINAL = {
-    "val_acc", "val_loss", "train_loss", "test_acc", "test_loss", "best_epoch", "final_sparsity", "train_time_s", "epoch_time_s"
+    "val_acc", "val_loss", "train_loss", "test_acc", "test_loss", "best_epoch", "final_sparsity", "train_time_s", "epoch_time_s",
+    "step_time_s", "images_per_s", "peak_memory_mib", "pruning_mib",
 }  # fmt: skip
 
 
@@ -31,13 +32,21 @@ def test_final_metrics_are_those_of_the_best_epoch(dense) -> None:
     assert all(final[name] == best[name] for name in ("val_acc", "val_loss", "train_loss"))
     assert final["final_sparsity"] == 0.0
     assert final["train_time_s"] == pytest.approx(sum(record["epoch_time_s"] for record in history))
+    assert final["step_time_s"] == pytest.approx(sum(record["step_time_s"] for record in history) / 4)
+    assert final["images_per_s"] * final["step_time_s"] * 17 == pytest.approx(1079)
+    assert final["step_time_s"] * 17 < final["epoch_time_s"], "validation is not part of a step"
+    assert 100 < final["peak_memory_mib"] < 4096
+    assert final["pruning_mib"] == 0.0
 
 
 def test_epochs_report_everything_but_the_test_part(dense) -> None:
     for epoch, record in enumerate(dense.result["history"], 1):
-        assert set(record) == {"step", "epoch", "time_s", "train_loss", "val_loss", "val_acc", "epoch_time_s", "lr"}
+        assert set(record) == {
+            *("step", "epoch", "time_s", "train_loss", "val_loss", "val_acc", "lr"),
+            *("epoch_time_s", "step_time_s", "images_per_s"),
+        }
         assert (record["epoch"], record["step"]) == (epoch, epoch * 17)
-        assert record["lr"] == pytest.approx(0.05 * (1 + math.cos(math.pi * (epoch - 1) / 4)) / 2)
+        assert record["lr"] == pytest.approx(0.05 * (1 + math.cos(math.pi * epoch / 4)) / 2, abs=1e-12)
 
 
 def test_best_weights_give_the_reported_accuracies(dense) -> None:
@@ -84,7 +93,7 @@ def test_pruned_run_selects_among_the_sparse_epochs(make_place) -> None:
     assert best_of_all["epoch"] < 3, "else this test shows nothing: the dense net is to be the better one"
     assert result["metrics"]["best_epoch"] >= 3
     assert result["metrics"]["final_sparsity"] == pytest.approx(0.98, abs=1 / 61326)
-    assert result["effective"]["pruning"]["end_step"] == 3 * 17
+    assert result["effective"]["pruning"]["schedule"]["end_step"] == 3 * 17
 
 
 def test_constant_schedule_keeps_the_learning_rate(make_place) -> None:
@@ -130,10 +139,18 @@ def test_refused_configuration_is_one_message_and_exit_code_2(make_place, assign
     ("old", "new", "message"),
     [
         ('CONFIG_MODEL="lenet5"', 'CONFIG_MODEL="resnet18"', 'CONFIG_MODEL: found "resnet18", but this program trains lenet5'),
-        ('CONFIG_OPTIMIZER="adamw"', 'CONFIG_OPTIMIZER="lion"', 'found "lion", allowed: adam adamw adamwprune sgd'),
-        ('CONFIG_DATASET="digits"', 'CONFIG_DATASET="svhn"', 'found "svhn", allowed: cifar10 digits fashion-mnist mnist'),
+        (
+            'CONFIG_OPTIMIZER="adamw"',
+            'CONFIG_OPTIMIZER="lion"',
+            'found "lion", allowed: adam adamw adamwadv adamwprune adamwspam sgd',
+        ),
+        (
+            'CONFIG_DATASET="digits"',
+            'CONFIG_DATASET="svhn"',
+            'found "svhn", allowed: cifar10 cifar100 digits fashion-mnist mnist',
+        ),
         ("CONFIG_NUM_EPOCHS=10\n", "", "CONFIG_NUM_EPOCHS is not in this file"),
-        ('CONFIG_PRECISION="fp32"', 'CONFIG_PRECISION="fp8"', 'found "fp8", allowed: fp32 bf16'),
+        ('CONFIG_PRECISION="auto"', 'CONFIG_PRECISION="fp8"', 'found "fp8", allowed: auto bf16 fp32'),
     ],
     ids=["model", "optimizer", "data set", "missing symbol", "precision"],
 )

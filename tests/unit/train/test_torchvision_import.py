@@ -4,7 +4,7 @@ import importlib
 
 import torch
 
-from ksweep.data.torchvision_import import import_torchvision
+from ksweep.train.torchvision_import import import_torchvision
 
 
 def test_torchvision_comes_with_models_transforms_and_datasets() -> None:

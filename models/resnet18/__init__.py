@@ -1,0 +1,1 @@
+"""ResNet-18 (He, Zhang, Ren, Sun 2016)."""

@@ -1,0 +1,1 @@
+"""ResNet-50 (He, Zhang, Ren, Sun 2016)."""

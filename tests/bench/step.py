@@ -1,0 +1,100 @@
+"""What the training loop costs: a step of ResNet-18 (batch 128, AdamW), making its batch included, against the same network
+and optimizer in a bare loop over the same tensors; in one process, in turns.
+
+make bench-step
+"""
+
+import copy
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "lib"), str(ROOT)]
+os.environ.pop("OMP_NUM_THREADS", None)
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from ksweep.contract.config import RunConfig  # noqa: E402
+from ksweep.kconfig.tree import load_tree  # noqa: E402
+from ksweep.train.training import Training  # noqa: E402
+from models.resnet18.train import build_model  # noqa: E402
+
+SYMBOLS = """\
+CONFIG_MODEL_SELECT_RESNET18=y
+CONFIG_DATASET_SELECT_DIGITS=y
+CONFIG_OPTIMIZER_SELECT_ADAMW=y
+CONFIG_RANDOM_CROP=4
+CONFIG_RANDOM_FLIP=y
+"""
+NUM_PAIRS = int(os.environ.get("PAIRS", "7"))
+LIMIT = 1.02
+
+
+class BareLoop:
+    """What one would write by hand, without any of our code."""
+
+    def __init__(self, model: nn.Module, label_smoothing: float) -> None:
+        self.model = model.train()
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
+        self.label_smoothing = label_smoothing
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        loss = F.cross_entropy(self.model(images), labels, label_smoothing=self.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def main() -> None:
+    """Print seconds a step of both and the median ratio; exit code 1 when it is above the limit."""
+    training = _training()
+    bare = BareLoop(copy.deepcopy(training.model).to(memory_format=torch.contiguous_format), training.label_smoothing)
+    training.model.train()
+    batches = _whole_batches(training)
+    ours_s, bare_s = [], []
+    for pair in range(NUM_PAIRS + 1):
+        start = time.perf_counter()
+        images, labels = next(batches)
+        training.train_step(images, labels)
+        ours = time.perf_counter() - start
+        images = images.contiguous()
+        start = time.perf_counter()
+        bare.step(images, labels)
+        if pair:  # the first pair warms up
+            ours_s.append(ours)
+            bare_s.append(time.perf_counter() - start)
+    ratios = [a / b for a, b in zip(ours_s, bare_s, strict=True)]
+    ratio = statistics.median(ratios)
+    print(f"ResNet-18, batch {training.train_batches.order.batch_size}, {training.device}, {torch.get_num_threads()} threads:")
+    print(f"  this loop  {statistics.median(ours_s):.2f} s a step, crop, flip and normalisation included")
+    print(f"  bare loop  {statistics.median(bare_s):.2f} s a step")
+    print(f"  ratio      {ratio:.3f} (median of {NUM_PAIRS} pairs, {min(ratios):.3f} to {max(ratios):.3f}); limit {LIMIT}")
+    sys.exit(ratio > LIMIT)
+
+
+def _training() -> Training:
+    kconf = load_tree(ROOT)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "config")
+        path.write_text(SYMBOLS)
+        kconf.load_config(str(path))
+        kconf.write_config(str(path))
+        return Training(RunConfig.load(path), build_model, num_micro_batches=1)
+
+
+def _whole_batches(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
+    while True:
+        for images, labels in training.train_batches:
+            if len(labels) == training.train_batches.order.batch_size:
+                yield images, labels
+
+
+if __name__ == "__main__":
+    main()

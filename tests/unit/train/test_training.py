@@ -1,0 +1,128 @@
+"""One step: parts of a batch add up to it, label smoothing arrives, the schedule is stepped."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ksweep.contract.config import RunConfig
+from ksweep.kconfig.tree import load_tree
+from ksweep.train.training import Training
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def linear(cfg: RunConfig, data: object) -> nn.Module:
+    """Without batch normalisation, which sees each part alone."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 10))
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory):
+    kconf = load_tree(ROOT)
+
+    def make_training(*assignments: str, num_micro_batches: int = 1) -> Training:
+        path = tmp_path_factory.mktemp("config") / "config.txt"
+        path.write_text("".join(f"CONFIG_{assignment}\n" for assignment in assignments))
+        kconf.load_config(str(path))
+        kconf.write_config(str(path))
+        return Training(RunConfig.load(path), linear, num_micro_batches)
+
+    return make_training
+
+
+@pytest.mark.parametrize("num_micro_batches", [2, 3, 64, 100])
+def test_micro_batches_add_up_to_the_batch(make, num_micro_batches: int) -> None:
+    whole, parts = make("OPTIMIZER_SELECT_SGD=y"), make("OPTIMIZER_SELECT_SGD=y", num_micro_batches=num_micro_batches)
+
+    assert parts.train_epoch().item() == pytest.approx(whole.train_epoch().item(), rel=1e-5)
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_label_smoothing_arrives(make) -> None:
+    training = make('LABEL_SMOOTHING="0.1"')
+    images, labels = next(iter(training.train_batches))
+    expected = nn.CrossEntropyLoss(label_smoothing=0.1)(training.model(images), labels).item()
+
+    assert training.train_step(images, labels).item() / len(labels) == pytest.approx(expected, rel=1e-6)
+    assert training.effective["label_smoothing"] == 0.1
+
+
+def test_rate_rises_and_falls_step_by_step(make) -> None:
+    training = make("OPTIMIZER_SELECT_SGD=y", "NUM_EPOCHS=3", "LR_WARMUP_EPOCHS=1")
+    rates = []
+    for images, labels in training.train_batches:
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        training.train_step(images, labels)
+
+    assert rates == pytest.approx([0.05 * (step + 1) / 17 for step in range(17)])
+    assert training.effective["lr_schedule"] == {"name": "cosine", "warmup_steps": 17, "num_steps": 51}
+
+
+def test_crop_and_flip_arrive_in_training_only(make) -> None:
+    plain, augmented = make(), make("RANDOM_CROP=4", "RANDOM_FLIP=y")
+    (a, _), (b, _) = next(iter(plain.val_batches)), next(iter(augmented.val_batches))
+    assert torch.equal(a, b)
+
+    (a, _), (b, _) = next(iter(plain.train_batches)), next(iter(augmented.train_batches))
+    assert a.shape == b.shape
+    assert not torch.equal(a, b)
+    assert (augmented.effective["random_crop"], augmented.effective["random_flip"]) == (4, True)
+
+
+def test_images_are_scaled_to_the_size_that_is_asked_for(make) -> None:
+    training = make("MODEL_SELECT_RESNET18=y", "DATASET_SELECT_DIGITS=y", "IMAGE_SIZE=48")
+    images, _ = next(iter(training.train_batches))
+
+    assert images.shape[1:] == (1, 48, 48)
+    assert training.effective["image_size"] == 48
+
+
+UNDER_A_LIMIT = """
+import resource, sys
+import ksweep.train.preload
+import torch
+from ksweep.train.main import run_trainer
+
+class Wide(torch.nn.Module):
+    "Activations of 256 KiB an image, and next to no weights."
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(1024, 10)
+
+    def forward(self, images):
+        features = images.flatten(1).repeat(1, 64).relu()
+        return self.linear(features.view(len(images), 64, 1024).mean(1))
+
+torch.set_num_threads(1)
+address_space_kib = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1])
+resource.setrlimit(resource.RLIMIT_AS, ((address_space_kib + 450 * 1024) * 1024,) * 2)
+sys.exit(run_trainer("lenet5", lambda cfg, data: Wide()))
+"""
+
+
+@pytest.mark.parametrize("accumulate", ["y", "n"])
+def test_out_of_memory_goes_on_with_smaller_parts_when_asked_to(tmp_path: Path, accumulate: str) -> None:
+    """450 MiB above what the imports took: too little for 1,079 images at once (270 MiB, three times), enough for a part."""
+    kconf = load_tree(ROOT)
+    (tmp_path / "fragment").write_text(f"CONFIG_BATCH_SIZE=1079\nCONFIG_NUM_EPOCHS=2\nCONFIG_OOM_ACCUMULATE={accumulate}\n")
+    kconf.load_config(str(tmp_path / "fragment"))
+    kconf.write_config(str(tmp_path / "config.txt"))
+    env = {**os.environ, "PYTHONPATH": "lib:.", "KSWEEP_RUN_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+
+    if accumulate == "n":
+        assert done.returncode == 1
+        assert "can't allocate memory" in done.stderr
+        return
+    assert done.returncode == 0, done.stdout + done.stderr
+    effective = json.loads((tmp_path / "training_metrics.json").read_text())["effective"]
+    assert effective["num_micro_batches"] in (2, 4, 8)
+    assert effective["batch_size"] == 1079
+    assert f"going on with {effective['num_micro_batches']} micro-batches a step" in done.stdout
