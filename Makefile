@@ -130,7 +130,7 @@ help:                   ## this list
 venv:                   ## make VENV, or bring it up to requirements.txt (all others do so themselves)
 	@scripts/setup.sh $(call quote,$(PYTHON)) $(call quote,$(VENV))
 test: export OMP_NUM_THREADS := 1
-test: venv              ## run the tests; TESTS="-k name" for some
+test: venv              ## run the tests; TESTS="-k name" for some, "-m slow" for the long ones
 	$(Q)$(python) -m pytest $(TESTS)
 lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy

@@ -84,7 +84,9 @@ class Training:
         self.order = data_generator(seed)
         self._load_data(cfg)
         self.model = build_model(cfg, self.data).to(self.device)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations
+        if self.device.type == "cuda":
+            # Not on a CPU: where the images lie so it gains nothing, and a fused AdamW step takes 2.4 times as long.
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations
         self.network = torch.compile(self.model) if cfg.bool("TORCH_COMPILE") else self.model
         self.optimizer = build_optimizer(cfg, self.model)
         steps_per_epoch = len(self.train_batches)
