@@ -77,7 +77,7 @@ rerun-failed: venv      ## run the failed runs of the latest sweep again
 summary: venv           ## print the analysis of the latest sweep
 	$(ksweep) summary $(results_flag)
 check: venv             ## check RANGE_CONFIG or CONFIG; starts nothing
-	$(ksweep) check $(range_flag) $(call option,--config,CONFIG) --dot-config $(call quote,$(config))
+	$(ksweep) check $(range_flag) $(epochs_flag) $(call option,--config,CONFIG) --dot-config $(call quote,$(config))
 why: venv               ## where the values of CONFIG (.config) come from; SYMBOL=X for one
 	$(ksweep) why $(call quote,$(or $(CONFIG),$(config))) $(call option,--symbol,SYMBOL)
 

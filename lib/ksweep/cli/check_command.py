@@ -6,14 +6,14 @@ Without arguments: .config, where there is one, and every file of defconfigs/. E
 import argparse
 from pathlib import Path
 
-from ksweep.cli.tree import Tree, say
+from ksweep.cli.tree import Tree, add_range_arguments, say
 from ksweep.contract.errors import RequestError
 from ksweep.kconfig.presets import DIRECTORY, list_presets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See the module docstring."""
-    parser.add_argument("--range", metavar="R", help="a range file")
+    add_range_arguments(parser)
     parser.add_argument("--config", metavar="C", type=Path, help="a configuration")
     parser.add_argument(
         "--dot-config", metavar="C", type=Path, default=Path(".config"), help="where .config is (default: %(default)s)"
@@ -25,13 +25,13 @@ def run(args: argparse.Namespace) -> int:
     tree = Tree()
     problems: list[str] = []
     if args.range:
-        problems += _check_range(tree, args.range)
+        problems += _check_range(tree, args.range, args)
     if args.config:
         problems += _check_config(tree, args.config)
     if not args.range and not args.config:
         problems += _check_config(tree, args.dot_config) if args.dot_config.exists() else []
         for preset in list_presets(tree.root):
-            problems += _check_range(tree, str(tree.root / DIRECTORY / preset.name))
+            problems += _check_range(tree, str(tree.root / DIRECTORY / preset.name), args)
     if problems:
         raise RequestError(*problems)
     return 0
@@ -44,10 +44,10 @@ def _check_config(tree: Tree, path: Path) -> list[str]:
     return problems
 
 
-def _check_range(tree: Tree, name: str) -> list[str]:
+def _check_range(tree: Tree, name: str, args: argparse.Namespace) -> list[str]:
     try:
         file = tree.read_range(name)
-        expansion = tree.resolver.expand(file)
+        expansion = tree.expand(file, args)
     except RequestError as error:
         return list(error.problems)
     counts = expansion.counts

@@ -1,8 +1,8 @@
 """How long a sweep will take, or what is left of one.
 
-Predicted from runs of the same model that have finished here. Without any, one run of one epoch is made, in a directory that is
-removed again. With --range: the plan of that range file; else what is left of the sweep worked on last, or of the default
-range file.
+Predicted from runs of the same model and data set that have finished here. Without any, one run of one epoch is made, in a
+directory that is removed again. With --range: the plan of that range file; else what is left of the sweep worked on last, or of
+the default range file.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from ksweep.sweep.progress import duration_text
 from ksweep.sweep.store import find_continuable, results_of, results_root, settled_result, sweeps_newest_first
 from ksweep.sweep.sweep import config_values, slots_for
 
-FEATURES = ("MODEL", "DATASET", "OPTIMIZER", "BATCH_SIZE", "DEVICE", "PRECISION", "PRUNING_METHOD")
+WORK = ("MODEL", "DATASET", "RESNET_WIDTH", "IMAGE_SIZE")  # runs that differ in these tell nothing about each other
+FEATURES = (*WORK, "OPTIMIZER", "BATCH_SIZE", "DEVICE", "PRECISION", "PRUNING_METHOD")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
         say(f"nothing is left to run: all {num_done} are done")
         return 0
     values = [config_values(text) for text in texts]
-    models = {value.get("MODEL", "") for value in values}
+    work = {_work(value) for value in values}
     # Its own runs tell most about a sweep; only without any do those of other sweeps count.
-    known = _durations([own] if own else [], models) or _durations(sweeps_newest_first(results_root(args.results)), models)
+    known = _durations([own] if own else [], work) or _durations(sweeps_newest_first(results_root(args.results)), work)
     source = f"from {len(known)} finished runs"
     if not len(known):
-        say("no finished run of this model is known here; running one epoch of the first config")
+        say("no finished run of this model and data set is known here; running one epoch of the first config")
         known.add(_features(values[0]), _probe(tree, texts[0]))
         source = "from one run of one epoch"
     walls = [(known.predict(_features(value)) or 0.0) * _epochs(value) for value in values]
@@ -79,12 +80,12 @@ def _left_to_run(tree: Tree, args: argparse.Namespace) -> tuple[SweepDir | None,
     return found[0] if found else None, left, len(points) - len(left)
 
 
-def _durations(dirs: Iterable[SweepDir], models: set[str]) -> Durations:
-    """Seconds an epoch, of all runs of these models that passed at once."""
+def _durations(dirs: Iterable[SweepDir], work: set[tuple[str, ...]]) -> Durations:
+    """Seconds an epoch, of all runs of such work that passed at once."""
     durations = Durations()
     for dir in dirs:
         for values, wall_s in _passed_runs(dir):
-            if values.get("MODEL") in models:
+            if _work(values) in work:
                 durations.add(_features(values), wall_s / _epochs(values))
     return durations
 
@@ -95,6 +96,10 @@ def _passed_runs(dir: SweepDir) -> Iterable[tuple[dict[str, str], float]]:
         result = settled_result(run)
         if result and result.status == Status.PASSED and result.attempt == 1 and run.config.exists():
             yield config_values(run.config.read_text()), result.wall_s
+
+
+def _work(values: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(values.get(name, "") for name in WORK)
 
 
 def _features(values: Mapping[str, str]) -> dict[str, str]:
@@ -114,6 +119,8 @@ def _probe(tree: Tree, text: str) -> float:
         assert not problems, problems
         if symbol := tree.kconf.syms.get("NUM_EPOCHS"):
             symbol.set_value("1")
+        if symbol := tree.kconf.syms.get("LR_WARMUP_EPOCHS"):
+            symbol.set_value("0")
         # A pruning ramp has no room in one epoch, and costs next to nothing.
         if tree.resolver.broken({}, path) and (dense := tree.kconf.syms.get("PRUNING_SELECT_NONE")):
             dense.set_value("y")

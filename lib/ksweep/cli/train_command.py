@@ -4,13 +4,14 @@ Everything lands in a directory of its own: test_matrix_results/train_YYYYMMDD_H
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from ksweep.cli.single import run_single
 from ksweep.cli.tree import Tree, say
 from ksweep.contract.errors import RequestError
 from ksweep.kconfig.presets import find_preset
-from ksweep.space.rangefile import read_range_file
+from ksweep.space.rangefile import RangeFile, parse_range_text, read_range_file
 from ksweep.sweep.configs import PlannedConfig
 from ksweep.sweep.sweep import config_values, slots_for
 
@@ -31,11 +32,13 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"{args.config}: no such configuration; make one with `make menuconfig` or `make defconfig`")
     tree = Tree()
     file = read_range_file(args.config, lambda name: find_preset(tree.root, name))
-    expansion = tree.resolver.expand(file, {"NUM_EPOCHS": (args.epochs, "EPOCHS")} if args.epochs is not None else {})
+    expansion = tree.resolver.expand(file)
     if len(expansion.points) > 1:
         raise RequestError(
             f"{args.config}: {len(expansion.points)} points, allowed: 1; run it with `make sweep RANGE_CONFIG={args.config}`"
         )
+    if args.epochs is not None:
+        expansion = tree.resolver.expand(_without_defaults(tree, file), {"NUM_EPOCHS": (args.epochs, "EPOCHS")})
     point = expansion.points[0]
     config = PlannedConfig(config="config_001", id=point.id, values={}, index=None, text=point.text)
     slot = slots_for(config_values(point.text), 1)[0]
@@ -44,3 +47,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _, result = run_single(tree, config, args.results, kind="train", source=args.config, slot=slot)
     return 0 if result and not result.status.is_bad else 1
+
+
+def _without_defaults(tree: Tree, file: RangeFile) -> RangeFile:
+    """The lines of the one point that the tree holds now which are no defaults: a complete .config states the end of the pruning
+    ramp also where nobody chose it, and with fewer epochs it is to follow."""
+    minimal = parse_range_text(tree.kconf._min_config_contents(None), Path("minimal"), _no_include)
+    chosen = {name for assignment in minimal.assignments for name in assignment.symbols} | tree.selectors.keys()
+    return replace(file, assignments=tuple(a for a in file.assignments if not chosen.isdisjoint(a.symbols)))
+
+
+def _no_include(name: str) -> Path:
+    raise AssertionError(name)

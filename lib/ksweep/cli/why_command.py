@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     values = {name: value for name, (value, _) in parse_config(tree.load_config(path)).items()}
     origins = _origins(tree, path)
     if args.symbol:
-        return _about(tree, args.symbol.removeprefix("CONFIG_"), values, origins)
+        return _about(tree, args.symbol.removeprefix("CONFIG_"), values, origins, path)
     width = max(len(f"{name}={value}") for name, value in values.items())
     for name, value in values.items():
         symbol = tree.kconf.syms[name]
@@ -79,13 +79,14 @@ def _plan_around(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _about(tree: Tree, name: str, values: dict[str, str], origins: dict[str, str]) -> int:
+def _about(tree: Tree, name: str, values: dict[str, str], origins: dict[str, str], path: Path) -> int:
     if name not in tree.kconf.syms or not tree.kconf.syms[name].nodes:
         raise RequestError(unknown(tree.kconf, name))
     symbol = tree.kconf.syms[name]
     if name in values:
-        say(f"CONFIG_{name}={values[name]}: {origins.get(name, 'default, or set by hand')}")
+        say(f"CONFIG_{name}={values[name]}: {origins.get(name) or _default_origin(tree, name, path)}")
     else:
-        say(f"CONFIG_{name} is not in this configuration: it {unmet(symbol.choice or symbol)}")
+        item = symbol.choice if symbol.choice and not symbol.choice.visibility else symbol
+        say(f"CONFIG_{name} is not in this configuration: it {unmet(item)}")
     say(str(symbol))
     return 0

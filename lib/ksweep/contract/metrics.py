@@ -7,7 +7,7 @@ One schema for all models; a trainer reports those that it has:
   step_time_s                        mean seconds of a training step, evaluation left out
   images_per_s                       training examples a second
   peak_memory_mib                    most device memory allocated at a time; on a CPU the process's largest resident set
-  lr                                 learning rate at the end of the epoch
+  lr                                 learning rate after the last step of the epoch
   best_epoch                         1-based epoch whose weights were selected on validation
   sparsity                           share of zeros among the weights that may be pruned, 0 to 1, after an epoch
   final_sparsity                     the same of the selected weights

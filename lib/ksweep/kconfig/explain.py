@@ -58,7 +58,7 @@ def _term(term: Expr) -> str:
 
 def _symbols(expr: Expr) -> list[Symbol]:
     if isinstance(expr, Symbol):
-        return [] if expr.is_constant else [expr]
+        return [] if expr.is_constant or not expr.nodes else [expr]  # the 0 of `X = 0` is a symbol without an entry
     if isinstance(expr, tuple):
         return [symbol for part in expr[1:] for symbol in _symbols(part)]
     return []

@@ -149,10 +149,10 @@ class Training:
 
     def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step on one batch; the sum of the losses of its examples, still on the device."""
-        size = -(-len(labels) // self.num_micro_batches)
+        num_parts = min(self.num_micro_batches, len(labels))  # the last batch of an epoch may be smaller
         loss_sum = torch.zeros((), device=self.device)
         self.optimizer.zero_grad()
-        for part, targets in zip(images.split(size), labels.split(size), strict=True):
+        for part, targets in zip(images.tensor_split(num_parts), labels.tensor_split(num_parts), strict=True):
             with self._forward_format():
                 loss = F.cross_entropy(self.network(part), targets, label_smoothing=self.label_smoothing)
             (loss * (len(targets) / len(labels))).backward()

@@ -36,11 +36,15 @@ def make(tmp_path_factory: pytest.TempPathFactory):
     return make_training
 
 
-@pytest.mark.parametrize("num_micro_batches", [2, 3, 64, 100])
+@pytest.mark.parametrize("num_micro_batches", [2, 3, 54, 64, 100])
 def test_micro_batches_add_up_to_the_batch(make, num_micro_batches: int) -> None:
     whole, parts = make("OPTIMIZER_SELECT_SGD=y"), make("OPTIMIZER_SELECT_SGD=y", num_micro_batches=num_micro_batches)
 
+    seen = []
+    parts.model.register_forward_pre_hook(lambda module, images: seen.append(len(images[0])))
     assert parts.train_epoch().item() == pytest.approx(whole.train_epoch().item(), rel=1e-5)
+    assert len(seen) == 16 * min(num_micro_batches, 64) + min(num_micro_batches, 55), "16 batches of 64 examples and one of 55"
+    assert max(seen) - min(seen) <= 1 + 64 // num_micro_batches - 55 // num_micro_batches
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)
 
