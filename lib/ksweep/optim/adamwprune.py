@@ -1,7 +1,7 @@
 """AdamWPrune: an optimizer of the Adam family whose moments also score the weights for pruning (ksweep.prune).
 
 What is built here is the optimizer alone: the class that ADAMWPRUNE_BASE names, by the ADAMWPRUNE_ knobs. With pruning off it
-is that optimizer, to the last bit.
+is that optimizer, to the last bit (torch's Adam and AdamW in their fused form, which rounds otherwise than the default one).
 """
 
 from typing import Any

@@ -14,7 +14,7 @@ from ksweep.contract.paths import RunDir
 REFUSED = 2  # exit code by which a trainer says that its configuration is not acceptable
 LOG_TAIL_BYTES = 16_384
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory"  # torch and CUDA, on a device
+    r"out of memory|_STATUS_ALLOC_FAILED"  # torch and CUDA, cuBLAS and cuDNN, on a device
     r"|DefaultCPUAllocator: (can't allocate|not enough) memory|could not create a memory object"  # torch, oneDNN
     r"|^[\w.]*MemoryError\b|std::bad_alloc|Cannot allocate memory",  # Python and numpy, C++, the system
     re.IGNORECASE,

@@ -32,9 +32,24 @@ def autocast_type(cfg: RunConfig, device: torch.device) -> torch.dtype | None:
     name = cfg.str("PRECISION")
     if name not in ("auto", "fp32", "bf16"):
         raise ConfigError(f'{cfg.source}: CONFIG_PRECISION: found "{name}", allowed: auto bf16 fp32')
+    if name == "fp32" and device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # torch's default computes convolutions with 10 bits of 23
     if name == "auto":
         name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return torch.bfloat16 if name == "bf16" else None
+
+
+def use_deterministic_algorithms(cfg: RunConfig, device: torch.device) -> None:
+    """On a GPU: the same algorithms each time for DETERMINISTIC, else the fastest, which cuDNN finds by trying.
+
+    A CPU repeats itself to the last bit either way. Comes before the GPU is first used.
+    """
+    wanted = cfg.bool("DETERMINISTIC")
+    torch.backends.cudnn.deterministic = wanted
+    torch.backends.cudnn.benchmark = not wanted
+    if wanted and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)  # a warning in output.log where an operation has none
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -48,7 +63,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """True for what torch raises when an allocation fails, on a GPU or on a CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    words = ("DefaultCPUAllocator", "could not create a memory object")  # of torch, of oneDNN
+    # Of torch on a CPU, oneDNN, the CUDA driver, cuBLAS and cuDNN, where several runs share a card.
+    words = ("DefaultCPUAllocator", "could not create a memory object", "out of memory", "_STATUS_ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(text in str(error) for text in words)
 
 
@@ -57,3 +73,4 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

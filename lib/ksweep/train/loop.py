@@ -4,8 +4,10 @@ A run that was killed goes on from checkpoints/last.pt and ends with the same nu
 """
 
 import math
+import statistics
 from typing import Any
 
+from ksweep.contract.metrics import read_history
 from ksweep.contract.run import Run
 from ksweep.train.checkpoint import Checkpoints
 from ksweep.train.device import is_out_of_memory, peak_memory_mib, release_memory
@@ -64,6 +66,9 @@ def _resume(training: Training, checkpoints: Checkpoints) -> None:
         print(f"starting afresh: {reason}", flush=True)
     if state is not None:
         training.load_state_dict(state)
+        if training.progress.best_epoch and checkpoints.load_best()["epoch"] != training.progress.best_epoch:
+            # Killed between the two files: best.pt is of an epoch that comes once more, and beats what was the best until then.
+            training.progress = training.progress.without_best()
         print(f"going on after epoch {training.progress.epoch}", flush=True)
 
 
@@ -71,7 +76,7 @@ def _advance(training: Training, checkpoints: Checkpoints, metrics: dict[str, fl
     """Count the epoch, keep its weights if they are the best, save when it is time."""
     epoch = training.progress.epoch + 1
     training.progress = training.progress.after(
-        metrics, steps=len(training.train_batches), is_eligible=training.is_eligible(epoch)
+        metrics, peak_memory_mib=peak_memory_mib(training.device), is_eligible=training.is_eligible(epoch)
     )
     if training.progress.best_epoch == epoch:
         checkpoints.keep_best(training.model.state_dict(), epoch)
@@ -80,7 +85,9 @@ def _advance(training: Training, checkpoints: Checkpoints, metrics: dict[str, fl
 
 
 def _finish(run: Run, training: Training, checkpoints: Checkpoints) -> int:
-    progress, num_steps = training.progress, training.progress.epoch * len(training.train_batches)
+    progress = training.progress
+    # Of the median epoch: the first one of each process also compiles, tries algorithms, touches memory for the first time.
+    step_time_s = statistics.median_low(record["step_time_s"] for record in read_history(run.dir.metrics))
     training.model.load_state_dict(checkpoints.load_best()["model"])
     test_acc, test_loss = training.test()
     run.finish(
@@ -94,9 +101,9 @@ def _finish(run: Run, training: Training, checkpoints: Checkpoints) -> int:
         final_sparsity=training.sparsity(),
         train_time_s=progress.train_time_s,
         epoch_time_s=progress.train_time_s / progress.epoch,
-        step_time_s=progress.steps_time_s / num_steps,
-        images_per_s=training.train_batches.num_examples * progress.epoch / progress.steps_time_s,
-        peak_memory_mib=peak_memory_mib(training.device),
+        step_time_s=step_time_s,
+        images_per_s=training.train_batches.num_examples / (step_time_s * len(training.train_batches)),
+        peak_memory_mib=max(progress.peak_memory_mib, peak_memory_mib(training.device)),
         pruning_mib=training.pruner.memory_bytes() / 2**20 if training.pruner else 0.0,
     )
     return 0

@@ -7,17 +7,11 @@ import numpy as np
 import torch
 
 
-def seed_all(seed: int, *, deterministic: bool) -> None:
-    """Seed Python, numpy and torch (all devices). `seed` is 0 to 2^31-1.
-
-    `deterministic`: cuDNN takes the same algorithms each time, else the fastest, which it finds by trying. A CPU repeats itself
-    to the last bit either way.
-    """
+def seed_all(seed: int) -> None:
+    """Seed Python, numpy and torch (all devices). `seed` is 0 to 2^31-1."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    torch.backends.cudnn.deterministic = deterministic
-    torch.backends.cudnn.benchmark = not deterministic
 
 
 def data_generator(seed: int) -> torch.Generator:

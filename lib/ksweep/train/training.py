@@ -21,7 +21,7 @@ from ksweep.data.loader import EVALUATION_BATCH, Batches
 from ksweep.optim.build import build_optimizer, effective_settings
 from ksweep.prune.build import build_pruner
 from ksweep.prune.weights import prunable_weights, share_of_zeros
-from ksweep.train.device import autocast_type, use_device
+from ksweep.train.device import autocast_type, use_deterministic_algorithms, use_device
 from ksweep.train.lr_schedule import read_lr_schedule
 from ksweep.train.seeding import data_generator, random_state, restore_random_state, seed_all
 
@@ -32,12 +32,12 @@ ModelBuilder = Callable[[RunConfig, DataSet], nn.Module]
 class Progress:
     """Where training stands. Of the best epoch so far: its number (0: none yet), its key and its metrics.
 
-    `train_time_s`: all epochs with their validation; `steps_time_s`: their training steps alone.
+    `train_time_s`: all epochs with their validation; `peak_memory_mib`: the most of all attempts.
     """
 
     epoch: int = 0
     train_time_s: float = 0.0
-    steps_time_s: float = 0.0
+    peak_memory_mib: float = 0.0
     best_epoch: int = 0
     best_val_acc: float = -math.inf
     best_val_loss: float = math.inf
@@ -47,13 +47,24 @@ class Progress:
         """True for a higher validation accuracy, or the same with a lower loss."""
         return (metrics["val_acc"], -metrics["val_loss"]) > (self.best_val_acc, -self.best_val_loss)
 
-    def after(self, metrics: dict[str, float], *, steps: int, is_eligible: bool) -> "Progress":
-        """One epoch of `steps` steps further; it is the best one if it is eligible and beats the best so far."""
+    def without_best(self) -> "Progress":
+        """As if no epoch had been the best yet."""
+        fresh = Progress()
+        return replace(
+            self,
+            best_epoch=fresh.best_epoch,
+            best_val_acc=fresh.best_val_acc,
+            best_val_loss=fresh.best_val_loss,
+            best_train_loss=fresh.best_train_loss,
+        )
+
+    def after(self, metrics: dict[str, float], *, peak_memory_mib: float, is_eligible: bool) -> "Progress":
+        """One epoch further; it is the best one if it is eligible and beats the best so far."""
         progress = replace(
             self,
             epoch=self.epoch + 1,
             train_time_s=self.train_time_s + metrics["epoch_time_s"],
-            steps_time_s=self.steps_time_s + metrics["step_time_s"] * steps,
+            peak_memory_mib=max(self.peak_memory_mib, peak_memory_mib),
         )
         if not (is_eligible and self.is_beaten_by(metrics)):
             return progress
@@ -77,7 +88,8 @@ class Training:
         self.device = use_device(cfg)
         self.autocast = autocast_type(cfg, self.device)
         seed = cfg.int("SEED")
-        seed_all(seed, deterministic=cfg.bool("DETERMINISTIC"))
+        seed_all(seed)
+        use_deterministic_algorithms(cfg, self.device)
         self.num_epochs = cfg.int("NUM_EPOCHS")
         self.num_micro_batches = num_micro_batches
         self.label_smoothing = cfg.float("LABEL_SMOOTHING")
@@ -117,10 +129,13 @@ class Training:
             generator=self.order,
             augment=augment if augment.padding or augment.flip else None,
         )
-        self.val_batches = self._evaluation_batches(self.data.val)
 
-    def _evaluation_batches(self, part: Tensor) -> Batches:
-        return Batches(self.data, part, batch_size=EVALUATION_BATCH, device=self.device, side=self.side)
+    def evaluation_batches(self, part: Tensor) -> Batches:
+        """The batches of `part` (validation or test), in order, as they are."""
+        # Without gradients four times as many images fit: so evaluation needs no more memory than a step, however it is split.
+        micro_batch = -(-self.train_batches.order.batch_size // self.num_micro_batches)
+        batch_size = min(EVALUATION_BATCH, 4 * micro_batch)
+        return Batches(self.data, part, batch_size=batch_size, device=self.device, side=self.side)
 
     def _effective(self) -> dict[str, Any]:
         """What the constructed objects report of themselves: the proof that the configuration arrived."""
@@ -180,7 +195,7 @@ class Training:
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         for images, labels in batches:
             with self._forward_format():
-                logits = self.model(images)  # [B, classes]
+                logits = self.model(images).float()  # [B, classes]; bf16 would sum losses with three digits
             loss_sum = F.cross_entropy(logits, labels, reduction="sum")
             sums += torch.stack([loss_sum.double(), (logits.argmax(1) == labels).sum().double()])
         return sums
@@ -190,11 +205,12 @@ class Training:
 
     def run_epoch(self) -> dict[str, float]:
         """Train and validate once; the metrics of the epoch. `epoch_time_s` covers both, `step_time_s` training only."""
-        num_examples, num_val = self.train_batches.num_examples, self.val_batches.num_examples
+        val_batches = self.evaluation_batches(self.data.val)
+        num_examples, num_val = self.train_batches.num_examples, val_batches.num_examples
         start = time.perf_counter()
         train_loss = self.train_epoch().item() / num_examples  # waits for the device
         steps_s = time.perf_counter() - start
-        val_loss, num_right = self.evaluate(self.val_batches).tolist()
+        val_loss, num_right = self.evaluate(val_batches).tolist()
         metrics = {
             "train_loss": train_loss,
             "val_loss": val_loss / num_val,
@@ -210,7 +226,7 @@ class Training:
 
     def test(self) -> tuple[float, float]:
         """Accuracy and loss of the weights as they are on the test part, which nothing else touches."""
-        batches = self._evaluation_batches(self.data.test)
+        batches = self.evaluation_batches(self.data.test)
         loss_sum, num_right = self.evaluate(batches).tolist()
         return num_right / batches.num_examples, loss_sum / batches.num_examples
 

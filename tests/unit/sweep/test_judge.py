@@ -70,6 +70,7 @@ def test_file_of_an_earlier_attempt_is_no_evidence(verdict) -> None:
         ("Traceback ...\nMemoryError\n", Status.OOM),
         ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8.00 TiB for an array", Status.OOM),
         ("RuntimeError: CUDA error: out of memory", Status.OOM),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", Status.OOM),
         ("terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n", Status.OOM),
         ("RuntimeError: could not create a memory object", Status.OOM),
         ("ValueError: no", Status.FAILED),

@@ -1,6 +1,7 @@
 """The same configuration gives the same numbers, whatever happens to the process."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -95,6 +96,22 @@ def test_stopped_run_saves_and_goes_on(make_place, reference) -> None:
     assert not (place.path / "training_metrics.json").exists()
     assert place.run() == 0
     assert place.numbers() == reference.numbers()
+
+
+def test_best_weights_ahead_of_the_last_checkpoint_are_found_again(make_place, reference) -> None:
+    """A kill between best.pt and last.pt: best.pt is of a later epoch than the progress that last.pt holds."""
+    place = make_place(*PRUNED, "LR_SCHEDULE_SELECT_CONSTANT=y")
+    whole = make_place(*PRUNED, "LR_SCHEDULE_SELECT_CONSTANT=y")
+    assert whole.run() == 0
+    assert whole.result["metrics"]["best_epoch"] == 3, "else this test shows nothing"
+    pid = place.start()
+    wait_until(lambda: place.num_reports == 2)
+    os.kill(pid, signal.SIGTERM)
+    if place.wait() == 143:
+        shutil.copy(whole.checkpoints / "best.pt", place.checkpoints / "best.pt")
+        assert place.run() == 0, place.log.read_text()
+
+    assert place.numbers() == whole.numbers()
 
 
 def test_finished_training_is_only_tested_again(reference) -> None:

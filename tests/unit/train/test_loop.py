@@ -32,9 +32,9 @@ def test_final_metrics_are_those_of_the_best_epoch(dense) -> None:
     assert all(final[name] == best[name] for name in ("val_acc", "val_loss", "train_loss"))
     assert final["final_sparsity"] == 0.0
     assert final["train_time_s"] == pytest.approx(sum(record["epoch_time_s"] for record in history))
-    assert final["step_time_s"] == pytest.approx(sum(record["step_time_s"] for record in history) / 4)
+    assert final["step_time_s"] == sorted(record["step_time_s"] for record in history)[1], "of four epochs the lower middle one"
     assert final["images_per_s"] * final["step_time_s"] * 17 == pytest.approx(1079)
-    assert final["step_time_s"] * 17 < final["epoch_time_s"], "validation is not part of a step"
+    assert all(record["step_time_s"] * 17 < record["epoch_time_s"] for record in history), "validation is not part of a step"
     assert 100 < final["peak_memory_mib"] < 4096
     assert final["pruning_mib"] == 0.0
 

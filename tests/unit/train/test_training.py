@@ -49,6 +49,28 @@ def test_micro_batches_add_up_to_the_batch(make, num_micro_batches: int) -> None
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("num_micro_batches", "largest"), [(1, 256), (4, 64), (64, 4)])
+def test_evaluation_follows_the_size_of_a_part(make, num_micro_batches: int, largest: int) -> None:
+    """Else a run that splits its steps to fit would still not fit."""
+    training = make(num_micro_batches=num_micro_batches)
+    sizes = [len(labels) for _, labels in training.evaluation_batches(training.data.val)]
+
+    assert max(sizes) == largest
+    assert sum(sizes) == len(training.data.val)
+
+
+def test_losses_are_summed_in_full_precision_under_bf16(make) -> None:
+    training = make("PRECISION_SELECT_BF16=y")
+    batches = training.evaluation_batches(training.data.val)
+    loss_sum, num_right = training.evaluate(batches).tolist()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = torch.cat([training.model(images) for images, _ in batches]).double()
+    labels = training.data.labels[training.data.val]
+
+    assert loss_sum == pytest.approx(nn.functional.cross_entropy(logits, labels, reduction="sum").item(), rel=1e-5)
+    assert num_right == (logits.argmax(1) == labels).sum()
+
+
 def test_label_smoothing_arrives(make) -> None:
     training = make('LABEL_SMOOTHING="0.1"')
     images, labels = next(iter(training.train_batches))
@@ -71,7 +93,7 @@ def test_rate_rises_and_falls_step_by_step(make) -> None:
 
 def test_crop_and_flip_arrive_in_training_only(make) -> None:
     plain, augmented = make(), make("RANDOM_CROP=4", "RANDOM_FLIP=y")
-    (a, _), (b, _) = next(iter(plain.val_batches)), next(iter(augmented.val_batches))
+    (a, _), (b, _) = (next(iter(training.evaluation_batches(training.data.val))) for training in (plain, augmented))
     assert torch.equal(a, b)
 
     (a, _), (b, _) = next(iter(plain.train_batches)), next(iter(augmented.train_batches))
