@@ -274,7 +274,7 @@ def test_menuconfig_loads_another_file_strictly(tmp_path: Path, menu: Terminal) 
     menu.press("\n")
     menu.wait_for("File to load")
     menu.press(f"\x15{tmp_path}/other\n")
-    menu.wait_for("other:2: CONFIG_NUM_EPOCHS: found 0")
+    menu.wait_for("other:2: CONFIG_NUM_EPOCHS")  # the rest may stand on the next line
     menu.press("\n")
     menu.wait_for("Loaded")
     menu.press("\n")
