@@ -86,8 +86,6 @@ def _advance(training: Training, checkpoints: Checkpoints, metrics: dict[str, fl
 
 def _finish(run: Run, training: Training, checkpoints: Checkpoints) -> int:
     progress = training.progress
-    # Of the median epoch: the first one of each process also compiles, tries algorithms, touches memory for the first time.
-    step_time_s = statistics.median_low(record["step_time_s"] for record in read_history(run.dir.metrics))
     training.model.load_state_dict(checkpoints.load_best()["model"])
     test_acc, test_loss = training.test()
     run.finish(
@@ -101,12 +99,24 @@ def _finish(run: Run, training: Training, checkpoints: Checkpoints) -> int:
         final_sparsity=training.sparsity(),
         train_time_s=progress.train_time_s,
         epoch_time_s=progress.train_time_s / progress.epoch,
-        step_time_s=step_time_s,
-        images_per_s=training.train_batches.num_examples / (step_time_s * len(training.train_batches)),
         peak_memory_mib=max(progress.peak_memory_mib, peak_memory_mib(training.device)),
         pruning_mib=training.pruner.memory_bytes() / 2**20 if training.pruner else 0.0,
+        **_speed(run, training),
     )
     return 0
+
+
+def _speed(run: Run, training: Training) -> dict[str, Any]:
+    """Of the median epoch: the first one of each process also compiles, tries algorithms, touches memory for the first time.
+
+    Empty when the reports of a continued run are not there any more.
+    """
+    step_times_s = [record["step_time_s"] for record in read_history(run.dir.metrics) if "step_time_s" in record]
+    if not step_times_s:
+        return {}
+    step_time_s = statistics.median_low(step_times_s)
+    num_examples, num_steps = training.train_batches.num_examples, len(training.train_batches)
+    return {"step_time_s": step_time_s, "images_per_s": num_examples / (step_time_s * num_steps)}
 
 
 def _finish_diverged(run: Run, training: Training, epoch: int, metrics: dict[str, float]) -> int:

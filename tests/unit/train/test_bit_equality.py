@@ -123,6 +123,15 @@ def test_finished_training_is_only_tested_again(reference) -> None:
     assert place.numbers() == reference.numbers()
 
 
+def test_finished_training_without_its_reports_says_nothing_of_its_speed(reference) -> None:
+    place = reference.copy()
+    (place.path / "metrics.jsonl").unlink()
+
+    assert place.run() == 0, place.log.read_text()
+    assert "step_time_s" not in place.result["metrics"]
+    assert place.numbers()["final"] == reference.numbers()["final"]
+
+
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])
 def test_damaged_checkpoint_is_reported_and_training_starts_afresh(reference, name: str) -> None:
     place = reference.copy()
