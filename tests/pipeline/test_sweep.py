@@ -472,3 +472,14 @@ def test_status_is_about_the_sweep_that_was_worked_on_last(place: Place) -> None
     _, out = place.run("status", "--results", place.results)
 
     assert "2 passed" in out
+
+
+def test_end_of_a_run_that_the_journal_missed_is_told_by_the_next_start(place: Place) -> None:
+    """A kill -9 between result.json and the journal's line."""
+    assert place.sweep("CONFIG_X=1|2\n")[0] == 0
+    (sweep,) = place.sweeps
+    journal = sweep / "journal.jsonl"
+    journal.write_text("".join(line for line in journal.read_text().splitlines(True) if "run_ended" not in line))
+
+    assert place.sweep("CONFIG_X=1|2|3\n")[0] == 0
+    assert sorted(event["config"] for event in place.events("run_ended")) == ["config_001", "config_002", "config_003"]

@@ -93,6 +93,7 @@ def run_sweep(
         kill_strays(dir.path.resolve())  # of a runner that was killed together with its launcher
     executor = LocalExecutor(preload=_preload(values.values()), env=environment, log=dir.runner_log, keep_open=(lock.fd,))
     journal = Journal(dir)
+    journal.add_missing_ends({point.config: results[point.id] for point in record.active_points if point.id in results})
     try:
         # All this while the launcher starts.
         ordered = _in_order(todo, record, int(first.get("SWEEP_SEED", "1")))
