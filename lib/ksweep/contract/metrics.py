@@ -1,17 +1,7 @@
 """Metric lines: one JSON object a report, `{"step": 10, "epoch": 1, "val_acc": 0.93}`.
 
-One schema for all models; a trainer reports those that it has:
-  train_loss val_loss test_loss      mean loss an example (natural logarithm)
-  train_acc val_acc test_acc         share of right answers, 0 to 1
-  epoch_time_s train_time_s          seconds
-  step_time_s                        mean seconds of a training step, evaluation left out
-  images_per_s                       training examples a second
-  peak_memory_mib                    most device memory allocated at a time; on a CPU the process's largest resident set
-  lr                                 learning rate after the last step of the epoch
-  best_epoch                         1-based epoch whose weights were selected on validation
-  sparsity                           share of zeros among the weights that may be pruned, 0 to 1, after an epoch
-  final_sparsity                     the same of the selected weights
-  pruning_mib                        memory of masks and of what the pruning method remembers
+METRICS is the one schema for all models: a trainer reports those that it has, and further ones are welcome. test_matrix_results/
+README.md has the same as a table; which of them a model reports at the end of a run, its Kconfig says (SWEEP_METRICS).
 """
 
 from pathlib import Path
@@ -19,7 +9,34 @@ from typing import Any
 
 from ksweep.contract.atomic import read_lines
 
+METRICS = {  # name -> unit and meaning
+    "train_loss": "mean loss an example, natural logarithm; with label smoothing, as it is minimised",
+    "val_loss": "mean loss an example, natural logarithm",
+    "test_loss": "mean loss an example, natural logarithm",
+    "train_acc": "share of right answers, 0 to 1",
+    "val_acc": "share of right answers, 0 to 1",
+    "test_acc": "share of right answers, 0 to 1",
+    "epoch_time_s": "seconds",
+    "train_time_s": "seconds",
+    "step_time_s": "mean seconds of a training step, evaluation left out",
+    "images_per_s": "training examples a second",
+    "peak_memory_mib": "most device memory allocated at a time; on a CPU the process's largest resident set",
+    "lr": "learning rate after the last step of the epoch",
+    "best_epoch": "epoch whose weights were selected on validation, from 1",
+    "sparsity": "share of zeros among the weights that may be pruned, 0 to 1, after an epoch of a pruned run",
+    "final_sparsity": "the same of the selected weights",
+    "pruning_mib": "memory of masks and of what the pruning method remembers",
+}
+# Of the selected weights, or of the run as a whole: no report of an epoch has them, so no run can be stopped early by them.
+FINAL_ONLY = frozenset(
+    {"test_loss", "test_acc", "train_time_s", "peak_memory_mib", "best_epoch", "final_sparsity", "pruning_mib"}
+)
 MEASURED = ("_s", "_memory_mib")  # ends of the names of times, rates and memory
+
+
+def is_reported_each_epoch(name: str) -> bool:
+    """False for a metric that is known at the end of a run only. A foreign program's own metrics may come at any time."""
+    return name not in FINAL_ONLY
 
 
 def is_measured(name: str) -> bool:

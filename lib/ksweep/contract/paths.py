@@ -15,6 +15,8 @@ class RunDir:
         self.gpu_stats = path / "gpu_stats.json"
         self.provenance = path / "provenance.json"
         self.checkpoints = path / "checkpoints"
+        self.parent = self.checkpoints / "parent"
+        self.parent_name = self.parent / "name.txt"
         self.result = path / "result.json"
 
 
@@ -29,8 +31,11 @@ class SweepDir:
         self.lock = path / "runner.lock"
         self.configs = path / "configs"
         self.runner_log = path / "runner.log"
+        self.study = path / "study.log"
+        self.callbacks_log = path / "callbacks.log"
         self.summary = path / "sweep_summary.json"
         self.summary_csv = path / "sweep_summary.csv"
         self.analysis = path / "sweep_analysis.txt"
         self.ranking_plot = path / "ranking.png"
         self.curves_plot = path / "learning_curves.png"
+        self.search_plot = path / "search.png"

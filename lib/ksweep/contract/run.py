@@ -16,18 +16,24 @@ from ksweep.contract.paths import RunDir
 
 ENV_RUN_DIR = "KSWEEP_RUN_DIR"
 ENV_ATTEMPT = "KSWEEP_ATTEMPT"
+ENV_UNTIL = "KSWEEP_UNTIL"  # the resource at which the run stops for now; to go on it is started again, with a larger one
+ENV_RESOURCE = "KSWEEP_RESOURCE"  # what counts as its resource
+RESOURCES = ("epoch", "step")
 
 
 class Run:
     """One training run: its configuration, its metrics, whether to go on.
 
-    `config` is the RunConfig; `dir` the RunDir; `attempt` counts from 1. A SIGTERM asks the trainer to stop: the next
-    `report` returns False, and the trainer leaves with what its checkpoint holds.
+    `config` is the RunConfig; `dir` the RunDir; `attempt` counts from 1. A SIGTERM asks the trainer to stop, and so does having
+    come as far as `until` (in epochs or steps, as `resource` says; None: to the end): the `report` of it returns False, and the
+    trainer saves and leaves with exit code 143. One that continues from there asks `why_stop` before it trains.
     """
 
-    def __init__(self, dir: RunDir, attempt: int) -> None:
+    def __init__(self, dir: RunDir, attempt: int, *, until: int | None = None, resource: str = "epoch") -> None:
         self.dir = dir
         self.attempt = attempt
+        self.until = until
+        self.resource = resource
         self.config = RunConfig.load(dir.config)
         self._metrics = LineFile(dir.metrics, sync=False)
         self._opened_at = time.time()
@@ -43,7 +49,12 @@ class Run:
         dir = RunDir(Path(path))
         if not dir.config.exists():
             raise ConfigError(f"{dir.config}: no such file; {ENV_RUN_DIR} must name a run directory with a config.txt in it")
-        return cls(dir, int(os.environ.get(ENV_ATTEMPT, "1")))
+        until, resource = os.environ.get(ENV_UNTIL, ""), os.environ.get(ENV_RESOURCE) or "epoch"
+        if until and not (until.isdecimal() and int(until)):
+            raise ConfigError(f'{ENV_UNTIL}: found "{until}", allowed: a whole number above 0, or nothing for no limit')
+        if resource not in RESOURCES:
+            raise ConfigError(f'{ENV_RESOURCE}: found "{resource}", allowed: {" ".join(RESOURCES)}')
+        return cls(dir, int(os.environ.get(ENV_ATTEMPT, "1")), until=int(until) if until else None, resource=resource)
 
     def _on_term(self, signum: int, frame: FrameType | None) -> None:
         self._stop = True
@@ -51,7 +62,16 @@ class Run:
     def report(self, *, step: int, epoch: int, **metrics: float) -> bool:
         """Append one line of metrics. `step` must rise. Returns False when the trainer is to save and stop."""
         self._metrics.append({"step": step, "epoch": epoch, "time_s": round(time.time() - self._opened_at, 3), **metrics})
-        return not self._stop
+        return not self.why_stop(step=step, epoch=epoch)
+
+    def why_stop(self, *, step: int, epoch: int) -> str:
+        """Why a trainer that has come as far as this is to save and stop; empty: it goes on."""
+        if self._stop:
+            return "told to stop"
+        reached = epoch if self.resource == "epoch" else step
+        if self.until is not None and reached >= self.until:
+            return f"{self.resource} {self.until} is as far as it is to go for now"
+        return ""
 
     def finish(self, *, effective: dict[str, Any], status: str = "passed", reason: str = "", **metrics: float) -> None:
         """Write `training_metrics.json`: the final metrics, the whole history, what was read and took effect.

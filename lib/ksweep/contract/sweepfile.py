@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ksweep.contract.atomic import read_json, write_json
+from ksweep.contract.atomic import read_json, to_json, write_text
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import SCHEMA
 from ksweep.contract.paths import SweepDir
@@ -14,7 +14,8 @@ class PointRecord:
     """One point: its label (`config_007`, never reused), content id, directory and swept values (symbol -> text).
 
     `values` holds the axes that are active at this point, so SGD_MOMENTUM is absent where the optimizer is Adam.
-    `is_active` is False for a point that a later version of the range file no longer has; its results stay.
+    `is_active` is False for a point that a later version of the range file no longer has; its results stay. `search`, where a
+    strategy chose the point while the sweep ran: its number, which of the repeats it is, the strategy's own notes.
     """
 
     config: str
@@ -22,11 +23,14 @@ class PointRecord:
     run_dir: str
     values: dict[str, str]
     is_active: bool = True
+    search: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """The whole of `sweep.json`. `axes`: one entry an axis, its symbols (several when paired) and value tuples in file order."""
+    """The whole of `sweep.json`. `axes`: one entry an axis, its symbols (several when paired) and value tuples in file order, or
+    `sampled`, its distribution. `overrides`: what the command line said instead of the range file. `base`: identity of all that
+    the sweep keeps fixed, where a strategy chooses the points."""
 
     name: str
     range_file: str | None
@@ -40,6 +44,11 @@ class SweepRecord:
     kconfig_hash: str
     counts: dict[str, int]
     points: list[PointRecord] = field(default_factory=list)
+    constraints: str = ""
+    aggregate: str = "mean"
+    sampler: str = ""
+    overrides: dict[str, str] = field(default_factory=dict)
+    base: str = ""
     schema: int = SCHEMA
 
     @property
@@ -47,9 +56,14 @@ class SweepRecord:
         """The points of the newest plan."""
         return [point for point in self.points if point.is_active]
 
-    def save(self, dir: SweepDir) -> None:
-        """Write `sweep.json` whole."""
-        write_json(dir.sweep, asdict(self))
+    def save(self, dir: SweepDir, *, lines: list[str] | None = None, sync: bool = True) -> None:
+        """Write `sweep.json` whole. `lines`: the JSON of the points, where the caller has it: a growing one is written often."""
+        points = ",\n ".join([to_json(asdict(point)) for point in self.points] if lines is None else lines)
+        entries = {
+            name: to_json(getattr(self, name)) if name != "points" else f"[\n {points}\n]" for name in self.__dataclass_fields__
+        }
+        text = ",\n".join(f"{to_json(name)}: {value}" for name, value in entries.items())
+        write_text(dir.sweep, f"{{\n{text}\n}}\n", sync=sync)
 
     @classmethod
     def load(cls, dir: SweepDir) -> "SweepRecord":

@@ -14,6 +14,10 @@ Nor has it arithmetic: what must hold between symbols is a rule, on a line of it
 
 A variable is put in as text, hence its own parentheses. Where a symbol of a rule is inactive there is nothing to hold.
 
+And further names by which a search space in YAML may call a symbol, in its entry (its own name in small letters is one anyway):
+
+            $(alias,LEARNING_RATE,lr)
+
 kconfiglib finds this module by the environment variable KCONFIG_FUNCTIONS and calls the functions while it parses; they expand
 to nothing.
 """
@@ -67,6 +71,19 @@ def declared_rules(kconf: Any) -> list[Requirement]:
     return rules
 
 
+def declared_aliases(kconf: Any) -> dict[str, str]:
+    """Alias -> symbol name, of one parsed tree."""
+    aliases: dict[str, str] = kconf.variables.setdefault("ksweep aliases", {})
+    return aliases
+
+
+def alias_problems(kconf: Any) -> list[str]:
+    """Aliases of symbols that one parsed tree does not have."""
+    defined = {symbol.name for symbol in kconf.unique_defined_syms}
+    missing = [(alias, symbol) for alias, symbol in declared_aliases(kconf).items() if symbol not in defined]
+    return [f"$(alias,{symbol},{alias}): found {symbol}, allowed: a symbol of this tree" for alias, symbol in missing]
+
+
 def declaration_problems(kconf: Any) -> list[str]:
     """What is wrong with the declarations of one parsed tree: raising amid the parse would leave its files open."""
     problems: list[str] = kconf.variables.setdefault("ksweep problems", [])
@@ -100,4 +117,12 @@ def _rule(kconf: Any, name: str, expression: str, *meaning: str) -> str:
     return ""
 
 
-functions = {"real": (_real, 1, None), "rule": (_rule, 2, None)}
+def _alias(kconf: Any, name: str, symbol: str, *aliases: str) -> str:
+    for alias in (alias.strip() for alias in aliases):
+        if declared_aliases(kconf).setdefault(alias, symbol) != symbol:
+            problem = f"$({name},{symbol},{alias}): {alias} means {declared_aliases(kconf)[alias]} already; choose another"
+            declaration_problems(kconf).append(f"{kconf.filename}:{kconf.linenr}: {problem}")
+    return ""
+
+
+functions = {"real": (_real, 1, None), "rule": (_rule, 2, None), "alias": (_alias, 2, None)}

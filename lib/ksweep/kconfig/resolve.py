@@ -26,25 +26,19 @@ from ksweep.kconfig.explain import failing_terms, is_known, not_taken, unknown, 
 from ksweep.kconfig.functions import declared_bounds, declared_rules
 from ksweep.kconfig.rules import Conditions, choice_words, requirement_problems
 from ksweep.kconfig.tree import STEERING_PREFIX
+from ksweep.space.axes import Axis
 from ksweep.space.grid import cells
 from ksweep.space.rangefile import Assignment, RangeFile, read_range_file
 from ksweep.space.require import Requirement
-from ksweep.space.values import parse_decimal
+from ksweep.space.values import Sampled, decimal_text, parse_decimal
 
 MAX_PROBLEMS_OF_A_KIND = 5
 MAX_COMBINATIONS = 1_000_000  # each is resolved, at about 0.2 ms and 3 KB
+COMMAND_LINE = -1  # the depth of what was given there: it overrides the file, as the file does what it includes
+Overrides = Mapping[str, tuple[str, str]]
 _INT = re.compile(r"-?(0|[1-9]\d*)")  # not 05: equal numbers must have one spelling
 _HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _ID_LINE = re.compile(r"^CONFIG_(\w+)=(.*)$", re.MULTILINE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """One axis of a space: its symbols (several when paired) and value tuples in file order."""
-
-    symbols: tuple[str, ...]
-    values: tuple[tuple[str, ...], ...]
-    where: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +77,7 @@ class Expansion:
 
 
 @dataclass(frozen=True)
-class _Wish:
+class Wish:
     """One symbol that is to have a value; `name` and `text` as the file says it (CONFIG_OPTIMIZER=sgd), else as Kconfig does."""
 
     name: str
@@ -105,6 +99,25 @@ class _Wish:
         return "ok" if symbol.str_value == self.value else "illegal"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A range file that has been checked against the tree: what is fixed, what is swept, what people must be told.
+
+    `plain`: the lines that are not axes.
+    """
+
+    file: RangeFile
+    fixed: list[Wish]
+    axes: list[Assignment]
+    plain: list[Assignment]
+    notes: list[str]
+
+    @property
+    def where(self) -> dict[str, str]:
+        """Symbol -> the line that sets it."""
+        return _places([*self.plain, *self.axes])
+
+
 class Resolver:
     """Resolves against one Kconfig tree. Holds the tree's user values while it works: one use at a time."""
 
@@ -116,25 +129,30 @@ class Resolver:
 
     # -- the whole way ------------------------------------------------------------------------------------------
 
-    def expand(self, file: RangeFile, overrides: Mapping[str, tuple[str, str]] | None = None) -> Expansion:
-        """All points of a grid. `overrides` maps a symbol to (value, where it comes from) and replaces its line.
+    def request(self, file: RangeFile, overrides: Overrides | None = None, *, for_grid: bool) -> Request:
+        """Check a range file, whatever the point. `overrides` maps a symbol to (value, where it comes from) and replaces its
+        line. `for_grid`: SWEEP_REPEATS becomes an axis over SEED, and an axis without a list of values is a problem.
+
+        RequestError with every problem that was found.
+        """
+        assignments = _override(file.assignments, overrides or {})
+        self._check(assignments, file, for_grid)
+        assignments = self._without_overridden_choices(assignments)
+        fixed = [wish for a in assignments if not a.is_axis for wish in self.wishes(a, a.values[0])]
+        axes = [a for a in assignments if a.is_axis]
+        repeats = self._repeats(fixed, axes)
+        if for_grid and repeats:
+            fixed = [wish for wish in fixed if wish.name != "SEED"]
+            axes += repeats
+        notes = self._imply_choices(fixed, [wish for a in axes for wish in self.wishes(a, _first_row(a))])
+        return Request(file=file, fixed=fixed, axes=axes, plain=[a for a in assignments if not a.is_axis], notes=notes)
+
+    def expand(self, file: RangeFile, overrides: Overrides | None = None) -> Expansion:
+        """All points of a grid.
 
         RequestError with every problem that was found; a request of which no point is left is one.
         """
-        assignments = _override(file.assignments, overrides or {})
-        self._check(assignments, file)
-        assignments = self._without_overridden_choices(assignments)
-        fixed = [wish for a in assignments if not a.is_axis for wish in self._wishes(a, a.values[0])]
-        axes = [a for a in assignments if a.is_axis]
-        axes += self._repeats(fixed, axes)
-        combinations = math.prod(len(a.values) for a in axes)
-        if combinations > MAX_COMBINATIONS:
-            raise RequestError(
-                f"{file.path or file.name}: {combinations:,} combinations, allowed: {MAX_COMBINATIONS:,}; "
-                "take fewer axes or values"
-            )
-        notes = self._imply_choices(fixed, [wish for a in axes for wish in self._wishes(a, a.values[0])])
-        return self._walk(file, fixed, axes, notes, [a for a in assignments if not a.is_axis])
+        return self.walk(self.request(file, overrides, for_grid=True))
 
     def load(self, path: Path) -> list[str]:
         """Set the tree to a plain configuration file; returns what is wrong with it, as `file:line: symbol: ...`.
@@ -157,12 +175,12 @@ class Resolver:
         ]
         plain = tuple(a for a in file.assignments if not a.is_axis)
         problems += self._static_problems(plain)
-        wishes = [wish for a in plain for wish in self._wishes(a, a.values[0], known_only=True)]
-        self._set_base(wishes)
+        wishes = [wish for a in plain for wish in self.wishes(a, a.values[0], known_only=True)]
+        self.set_base(wishes)
         return (
             problems
-            + [self._lost(wish) for wish in wishes if wish.state() != "ok" and not _is_absent(wish)]
-            + self._computed(plain)
+            + [self.lost(wish) for wish in wishes if wish.state() != "ok" and not _is_absent(wish)]
+            + self.computed(plain)
         )
 
     def broken(self, where: Mapping[str, str], file: Path | str, requirements: Iterable[Requirement] = ()) -> list[str]:
@@ -170,9 +188,9 @@ class Resolver:
 
         `where` maps symbols to the lines that set them; `file` is named where none does.
         """
-        return self._conditions(requirements).broken(where, str(file))
+        return self.conditions(requirements).broken(where, str(file))
 
-    def _conditions(self, requirements: Iterable[Requirement]) -> Conditions:
+    def conditions(self, requirements: Iterable[Requirement]) -> Conditions:
         return Conditions(self.kconf, (*declared_rules(self.kconf), *requirements))
 
     def point_id(self, text: str) -> str:
@@ -196,7 +214,7 @@ class Resolver:
 
     # -- before anything is set: what is wrong with the request whatever the point ---------------------------------
 
-    def _check(self, assignments: tuple[Assignment, ...], file: RangeFile) -> None:
+    def _check(self, assignments: tuple[Assignment, ...], file: RangeFile, for_grid: bool) -> None:
         problems = [*file.problems, *self._static_problems(assignments)]
         for a in assignments:
             shown = ", ".join("CONFIG_" + name for name in a.symbols)
@@ -206,12 +224,8 @@ class Resolver:
                 )
             elif a.is_axis and (computed := [n for n in a.symbols if is_known(self.kconf, n) and not self._can_be_set(n)]):
                 problems.append(f"{a.where}: CONFIG_{computed[0]}: it is computed from other symbols and cannot be swept")
-            elif a.sampled:
-                n = f"log({a.sampled.low}, {a.sampled.high}, n)" if a.sampled.form.startswith("log") else "start:step:end"
-                problems.append(
-                    f"{a.where}: {shown}: found {a.sampled}, which has no list of values for a grid; "
-                    f"write {n}, or choose a strategy that samples (CONFIG_SWEEP_STRATEGY)"
-                )
+            elif a.sampled and for_grid:
+                problems.append(_no_list(a))
         for requirement in file.requirements:
             problems += requirement_problems(self.kconf, self.selectors, requirement)
         if problems:
@@ -227,12 +241,14 @@ class Resolver:
                     continue
                 values = dict.fromkeys(row[column] for row in a.values)
                 found = [problem for value in values if (problem := self._value_problem(name, value))]
+                if a.sampled and (problem := self._sampled_problem(name, a.sampled)):
+                    found = [problem]
                 problems += [f"{a.where}: CONFIG_{name}: {problem}" for problem in found[:MAX_PROBLEMS_OF_A_KIND]]
                 if len(found) > MAX_PROBLEMS_OF_A_KIND:
                     problems.append(f"{a.where}: CONFIG_{name}: and {len(found) - MAX_PROBLEMS_OF_A_KIND} more values like these")
                 if found:
                     continue
-                for wish in self._wishes(a, a.values[0], known_only=True) if a.values else []:
+                for wish in self.wishes(a, _first_row(a), known_only=True):
                     if not wish.symbol.choice or wish.value != "y" or wish.name != name:
                         continue
                     first, member = chosen.setdefault(wish.symbol.choice, (a, wish.symbol))
@@ -271,19 +287,29 @@ class Resolver:
             return self.bounds[name].problem(value)
         return "a line break cannot stand in a value" if "\n" in value else None
 
+    def _sampled_problem(self, name: str, sampled: Sampled) -> str | None:
+        is_whole = self.kconf.syms[name].orig_type in (INT, HEX)
+        if name in self.selectors or not (is_whole or name in self.bounds):
+            return f"found {sampled}, allowed: a list of values, a|b; only numbers are drawn"
+        if is_whole and not sampled.is_whole:
+            return f"found {sampled}, which draws real numbers, allowed: int(lo, hi[, step]), logint(lo, hi)"
+        ends = (self._value_problem(name, decimal_text(end)) for end in (sampled.low, sampled.high))
+        problem = next((problem for problem in ends if problem), None)
+        return f"{problem}; {sampled} reaches beyond" if problem else None
+
     # -- wishes -----------------------------------------------------------------------------------------------------
 
-    def _wishes(self, a: Assignment, row: tuple[str, ...], *, known_only: bool = False) -> list[_Wish]:
+    def wishes(self, a: Assignment, row: tuple[str, ...], *, known_only: bool = False) -> list[Wish]:
         wishes = []
         for name, text in zip(a.symbols, row, strict=True):
             if known_only and (not is_known(self.kconf, name) or self._value_problem(name, text)):
                 continue
             if name in self.selectors:
-                wishes.append(_Wish(name, text, self.selectors[name][text], "y", a.where))
+                wishes.append(Wish(name, text, self.selectors[name][text], "y", a.where))
             elif any(node.prompt for node in self.kconf.syms[name].nodes):
                 # Kconfig compares strings: `depends on SGD_MOMENTUM != "0"` must not depend on how a zero is spelt.
                 is_zero = name in self.bounds and parse_decimal(text) == 0
-                wishes.append(_Wish(name, text, self.kconf.syms[name], "0" if is_zero else text, a.where))
+                wishes.append(Wish(name, text, self.kconf.syms[name], "0" if is_zero else text, a.where))
         return wishes
 
     def _without_overridden_choices(self, assignments: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
@@ -291,15 +317,15 @@ class Resolver:
         depth: dict[Choice, int] = {}
         choices: list[tuple[Assignment, Choice | None]] = []
         for a in assignments:
-            members = [wish.symbol.choice for wish in self._wishes(a, a.values[0]) if wish.symbol.choice and wish.value == "y"]
+            members = [wish.symbol.choice for wish in self.wishes(a, _first_row(a)) if wish.symbol.choice and wish.value == "y"]
             choices.append((a, members[0] if members else None))
             for choice in members:
                 depth[choice] = min(depth.get(choice, a.depth), a.depth)
         return tuple(a for a, choice in choices if choice is None or a.depth == depth[choice])
 
-    def _repeats(self, fixed: list[_Wish], axes: list[Assignment]) -> list[Assignment]:
+    def _repeats(self, fixed: list[Wish], axes: list[Assignment]) -> list[Assignment]:
         """SWEEP_REPEATS as an axis over SEED."""
-        self._set_base(fixed)
+        self.set_base(fixed)
         repeats = self.kconf.syms.get("SWEEP_REPEATS")
         if repeats is None or int(repeats.str_value) <= 1:
             return []
@@ -309,10 +335,9 @@ class Resolver:
         values = tuple((str(first + i),) for i in range(int(repeats.str_value)))
         if problem := self._value_problem("SEED", values[-1][0]):
             raise RequestError(f"CONFIG_SWEEP_REPEATS: the last of its seeds: CONFIG_SEED: {problem}")
-        fixed[:] = [wish for wish in fixed if wish.name != "SEED"]
         return [Assignment(symbols=("SEED",), values=values, where="CONFIG_SWEEP_REPEATS")]
 
-    def _imply_choices(self, fixed: list[_Wish], first: list[_Wish]) -> list[str]:
+    def _imply_choices(self, fixed: list[Wish], first: list[Wish]) -> list[str]:
         """A choice that the file leaves open follows from a swept symbol that needs one member of it; a note says so.
 
         Sweeping a symbol says that it is to be active; AdamWPrune's guide sweeps ADAMWPRUNE_BETA1 and leaves the optimizer
@@ -323,14 +348,14 @@ class Resolver:
         while member_and_wish := self._implied(fixed, first, settled):
             member, wish = member_and_wish
             settled.add(member.choice)
-            fixed.append(_Wish(member.name, "y", member, "y", wish.where))
+            fixed.append(Wish(member.name, "y", member, "y", wish.where))
             notes.append(
                 f"{wish.where}: CONFIG_{wish.name} needs CONFIG_{member.name}=y, and the file leaves that choice open: taken"
             )
         return notes
 
-    def _implied(self, fixed: list[_Wish], first: list[_Wish], settled: set[Choice]) -> tuple[Symbol, _Wish] | None:
-        self._set_base(fixed + first)
+    def _implied(self, fixed: list[Wish], first: list[Wish], settled: set[Choice]) -> tuple[Symbol, Wish] | None:
+        self.set_base(fixed + first)
         for wish in first:
             if wish.state() != "inactive":
                 continue
@@ -341,21 +366,26 @@ class Resolver:
 
     # -- points ------------------------------------------------------------------------------------------------------
 
-    def _set_base(self, wishes: Iterable[_Wish]) -> None:
+    def set_base(self, wishes: Iterable[Wish]) -> None:
         self.kconf.unset_values()
         for wish in wishes:
             wish.symbol.set_value(wish.value)
 
-    def _walk(
-        self, file: RangeFile, fixed: list[_Wish], axes: list[Assignment], notes: list[str], plain: list[Assignment]
-    ) -> Expansion:
-        self._set_base(fixed)
-        columns = [[self._wishes(a, row) for row in a.values] for a in axes]
-        inactive_at: Counter[_Wish | str] = Counter()
-        inactive_why: dict[_Wish | str, str] = {}
+    def walk(self, request: Request) -> Expansion:
+        """All combinations of a request whose axes all have values; RequestError when there are too many, or no point is left."""
+        file, fixed, axes = request.file, request.fixed, request.axes
+        if (combinations := math.prod(len(a.values) for a in axes)) > MAX_COMBINATIONS:
+            raise RequestError(
+                f"{file.path or file.name}: {combinations:,} combinations, allowed: {MAX_COMBINATIONS:,}; "
+                "take fewer axes or values, or a strategy that draws points (STRATEGY=random TRIALS=100)"
+            )
+        self.set_base(fixed)
+        columns = [[self.wishes(a, row) for row in a.values] for a in axes]
+        inactive_at: Counter[Wish | str] = Counter()
+        inactive_why: dict[Wish | str, str] = {}
         points: dict[str, Point] = {}
-        conditions = self._conditions(file.requirements)
-        where = _places([*plain, *axes])
+        conditions = self.conditions(file.requirements)
+        where = request.where
         illegal: list[Dropped] = []
         identical: list[Dropped] = []
         total = 0
@@ -368,16 +398,16 @@ class Resolver:
                         wish.symbol.set_value(wish.value)
             before = index
             swept = [wish for axis, i in enumerate(index) for wish in columns[axis][i]]
-            values, inactive, reason = self._judge(fixed, swept)
+            values, inactive, reason = self.judge(fixed, swept)
             for wish in inactive:
                 key = wish.name if wish in swept else wish
                 inactive_at[key] += 1
-                inactive_why.setdefault(key, self._lost(wish))
+                inactive_why.setdefault(key, self.lost(wish))
             reason = reason or "; ".join(conditions.broken(where, str(file.path or file.name)))
             if reason:
                 illegal.append(Dropped(values={wish.name: wish.text for wish in swept}, reason=reason))
                 continue
-            if not points and (problems := self._computed(plain)):
+            if not points and (problems := self.computed(request.plain)):
                 raise RequestError(*problems)
             text = self.text()
             id = self.point_id(text)
@@ -389,9 +419,9 @@ class Resolver:
                 )
             else:
                 points[id] = Point(id=id, values=values, index=index, text=text)
-        never = [why for key, why in inactive_why.items() if inactive_at[key] == total]
-        if never:
-            raise RequestError(*never)
+        never = {key: why for key, why in inactive_why.items() if inactive_at[key] == total}
+        if errors := [why for key, why in never.items() if not is_steering(key)]:
+            raise RequestError(*errors)
         if not points:
             raise RequestError(*_no_point_left(file, illegal))
         return Expansion(
@@ -399,18 +429,20 @@ class Resolver:
             points=list(points.values()),
             illegal=illegal,
             identical=identical,
-            notes=notes + [f"dropped: {line}" for line in _counted(illegal)],
+            notes=request.notes
+            + [f"no effect: {why}" for key, why in never.items() if is_steering(key)]
+            + [f"dropped: {line}" for line in counted(illegal)],
         )
 
-    def _judge(self, fixed: list[_Wish], swept: list[_Wish]) -> tuple[dict[str, str], list[_Wish], str]:
+    def judge(self, fixed: list[Wish], swept: list[Wish]) -> tuple[dict[str, str], list[Wish], str]:
         """Active swept values, inactive wishes, and the reason why Kconfig does not allow the point (empty when it does)."""
         values: dict[str, str] = {}
-        inactive: list[_Wish] = []
+        inactive: list[Wish] = []
         reasons: list[str] = []
         for wish in fixed:
             state = wish.state()
             if state == "illegal":
-                reasons.append(self._lost(wish))
+                reasons.append(self.lost(wish))
             elif state == "inactive" and not _is_absent(wish):
                 inactive.append(wish)
         for wish in swept:
@@ -420,10 +452,10 @@ class Resolver:
             elif state == "inactive":
                 inactive.append(wish)
             else:
-                reasons.append(self._lost(wish))
+                reasons.append(self.lost(wish))
         return values, inactive, "; ".join(reasons)
 
-    def _lost(self, wish: _Wish) -> str:
+    def lost(self, wish: Wish) -> str:
         symbol = wish.symbol
         if symbol.choice and wish.value == "y":
             why = unmet(symbol if symbol.choice.visibility and failing_terms(symbol) else symbol.choice)
@@ -431,7 +463,7 @@ class Resolver:
             why = not_taken(symbol, wish.value) if symbol.visibility else unmet(symbol)
         return f"{wish.where}: CONFIG_{wish.name}={wish.text}: {why}"
 
-    def _computed(self, assignments: Iterable[Assignment]) -> list[str]:
+    def computed(self, assignments: Iterable[Assignment]) -> list[str]:
         """Problems of promptless symbols in a plain file: they may stand there, with the value that they have."""
         problems = []
         for a in assignments:
@@ -452,7 +484,28 @@ def load_config(kconf: Kconfig, path: Path) -> list[str]:
     return Resolver(kconf).take(read_range_file(path, _no_include))
 
 
-def _override(assignments: tuple[Assignment, ...], overrides: Mapping[str, tuple[str, str]]) -> tuple[Assignment, ...]:
+def is_steering(key: "Wish | str") -> bool:
+    """A line of the file that steers the sweep: under another strategy it may have no effect, and a note says so.
+
+    Not so what the command line asks for.
+    """
+    return isinstance(key, Wish) and key.name.startswith(STEERING_PREFIX) and ":" in key.where
+
+
+def _first_row(a: Assignment) -> tuple[str, ...]:
+    return (decimal_text(a.sampled.low),) if a.sampled else a.values[0]
+
+
+def _no_list(a: Assignment) -> str:
+    assert a.sampled
+    n = f"log({a.sampled.low}, {a.sampled.high}, n)" if a.sampled.form.startswith("log") else "start:step:end"
+    return (
+        f"{a.where}: CONFIG_{a.symbols[0]}: found {a.sampled}, which has no list of values for a grid; "
+        f"write {n}, or choose a strategy that samples (CONFIG_SWEEP_STRATEGY, STRATEGY=tpe)"
+    )
+
+
+def _override(assignments: tuple[Assignment, ...], overrides: Overrides) -> tuple[Assignment, ...]:
     kept = []
     for a in assignments:
         paired = [name for name in a.symbols if name in overrides]
@@ -462,7 +515,11 @@ def _override(assignments: tuple[Assignment, ...], overrides: Mapping[str, tuple
             )
         if not paired:
             kept.append(a)
-    return (*kept, *(Assignment(symbols=(name,), values=((value,),), where=where) for name, (value, where) in overrides.items()))
+    given = (
+        Assignment(symbols=(name,), values=((value,),), where=where, depth=COMMAND_LINE)
+        for name, (value, where) in overrides.items()
+    )
+    return (*kept, *given)
 
 
 def _line_number(problem: str) -> int:
@@ -470,7 +527,7 @@ def _line_number(problem: str) -> int:
     return int(match[1]) if match else 0
 
 
-def _is_absent(wish: _Wish) -> bool:
+def _is_absent(wish: Wish) -> bool:
     """`n` asked for a bool that is not there: nothing is lost."""
     return bool(wish.value == "n" and wish.symbol.orig_type == BOOL and wish.symbol.str_value == "n")
 
@@ -486,10 +543,10 @@ def _shown(values: Mapping[str, str]) -> str:
 
 
 def _no_point_left(file: RangeFile, illegal: list[Dropped]) -> list[str]:
-    return [f"{file.path or file.name}: no point is left of {len(illegal)}:", *_counted(illegal)]
+    return [f"{file.path or file.name}: no point is left of {len(illegal)}:", *counted(illegal)]
 
 
-def _counted(illegal: list[Dropped]) -> list[str]:
+def counted(illegal: list[Dropped]) -> list[str]:
     """Each reason once, the most frequent first, with the number of points that it costs."""
     reasons = Counter(dropped.reason for dropped in illegal).most_common()
     hidden = len(reasons) - MAX_PROBLEMS_OF_A_KIND

@@ -7,7 +7,7 @@ from pathlib import Path
 import kconfiglib
 
 from ksweep.contract.errors import RequestError
-from ksweep.kconfig.functions import declaration_problems, declared_rules
+from ksweep.kconfig.functions import alias_problems, declaration_problems, declared_rules
 from ksweep.kconfig.rules import choice_words, requirement_problems
 
 FUNCTIONS_MODULE = "ksweep.kconfig.functions"
@@ -29,7 +29,7 @@ def load_tree(root: Path, kconfig: str = "Kconfig") -> kconfiglib.Kconfig:
     if kconf.warnings:
         raise RequestError(*(f"{root / kconfig}: {warning}" for warning in kconf.warnings))
     words = choice_words(kconf)
-    problems = declaration_problems(kconf)
+    problems = declaration_problems(kconf) + alias_problems(kconf)
     problems += [problem for rule in declared_rules(kconf) for problem in requirement_problems(kconf, words, rule)]
     if problems:
         raise RequestError(*problems)

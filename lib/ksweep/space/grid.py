@@ -1,7 +1,9 @@
 """The points of a grid, and the order in which they are best started."""
 
+import math
 import random
 from collections.abc import Iterator, Sequence
+from itertools import count, islice
 
 
 def cells(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -26,14 +28,32 @@ def space_filling_order(points: Sequence[tuple[int, ...]], seed: int) -> list[in
     where: dict[tuple[int, ...], list[int]] = {}
     for position, point in enumerate(points):
         where.setdefault(point, []).append(position)
-    halton = [_Radix(base, rng) for base in _first_primes(len(sizes))]
     order: list[int] = []
-    for i in range(4 * len(points)):
-        cell = tuple(int(axis.fraction(i) * size) for axis, size in zip(halton, sizes, strict=True))
+    for cell in islice(_halton(sizes, rng), 4 * len(points)):
         order += where.pop(cell, [])
     rest = [position for positions in where.values() for position in positions]
     rng.shuffle(rest)
     return order + rest
+
+
+def space_filling_cells(sizes: Sequence[int], seed: int) -> Iterator[tuple[int, ...]]:
+    """Every cell of a grid once, in such an order; a cell is made when it is asked for."""
+    rng = random.Random(seed)
+    seen: set[tuple[int, ...]] = set()
+    for cell in islice(_halton(sizes, rng), 4 * math.prod(sizes)):
+        if cell not in seen:
+            seen.add(cell)
+            yield cell
+    rest = [cell for cell in cells(sizes) if cell not in seen]
+    rng.shuffle(rest)
+    yield from rest
+
+
+def _halton(sizes: Sequence[int], rng: random.Random) -> Iterator[tuple[int, ...]]:
+    """The cells into which the points of the sequence fall, again and again."""
+    axes = [_Radix(base, rng) for base in _first_primes(len(sizes))]
+    for i in count():
+        yield tuple(int(axis.fraction(i) * size) for axis, size in zip(axes, sizes, strict=True))
 
 
 class _Radix:

@@ -62,7 +62,7 @@ def read_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile
 
 def parse_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile:
     """The same, its problems kept in it, to be reported together with what Kconfig has against the rest."""
-    return parse_range_text(_read(path), path, find_preset)
+    return parse_range_text(read_text(path), path, find_preset)
 
 
 def parse_range_text(text: str, path: Path, find_preset: Callable[[str], Path]) -> RangeFile:
@@ -79,7 +79,8 @@ def parse_range_text(text: str, path: Path, find_preset: Callable[[str], Path]) 
     )
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a range file. RequestError when it cannot be read, or is not text."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -165,7 +166,7 @@ class _Parser:
             path = beside if beside.is_file() else self._find_preset(preset)
             if path.resolve() in stack:
                 raise ValueProblem(f"include {preset}: the files include each other in a circle; remove one include")
-            self.parse(_read(path), path, depth + 1, stack)
+            self.parse(read_text(path), path, depth + 1, stack)
         except RequestError as error:
             raise ValueProblem(f"include {preset}: {error}") from None
 

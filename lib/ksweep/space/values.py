@@ -13,7 +13,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 MAX_AXIS_VALUES = 1_000_000
 SAMPLED_FORMS = ("uniform", "loguniform", "int", "logint")
 _CALL = re.compile(r"([A-Za-z_]\w*)\((.*)\)")
-_LOG_DIGITS = Context(prec=6, rounding=ROUND_HALF_EVEN)
+DRAWN_DIGITS = Context(prec=6, rounding=ROUND_HALF_EVEN)
 
 
 class ValueProblem(ValueError):
@@ -28,6 +28,31 @@ class Sampled:
     low: Decimal
     high: Decimal
     step: Decimal | None = None
+
+    @property
+    def is_log(self) -> bool:
+        """True when it is uniform in the logarithm."""
+        return self.form.startswith("log")
+
+    @property
+    def is_whole(self) -> bool:
+        """True when it draws whole numbers."""
+        return "int" in self.form
+
+    def nearest(self, number: float) -> Decimal:
+        """The value closest to `number` that it can draw: within its ends, on its step, a real one to six digits."""
+        if self.is_whole:
+            step = self.step or Decimal(1)
+            steps = min(max(round((number - float(self.low)) / float(step)), 0), int((self.high - self.low) / step))
+            return self.low + steps * step
+        exact = DRAWN_DIGITS.plus(Decimal(repr(number))).normalize()
+        return min(max(exact, self.low), self.high)
+
+    def has(self, number: Decimal) -> bool:
+        """Whether it can draw this value."""
+        if not self.low <= number <= self.high:
+            return False
+        return not self.is_whole or (number - self.low) % (self.step or 1) == 0
 
     def __str__(self) -> str:
         step = "" if self.step is None else f", {decimal_text(self.step)}"
@@ -168,5 +193,5 @@ def _log_spaced(piece: str, low: Decimal, high: Decimal, count: Decimal) -> list
     if count != int(count) or not 2 <= count <= MAX_AXIS_VALUES:
         raise ValueProblem(f'found "{piece}": n must be a whole number from 2 to {MAX_AXIS_VALUES:,}')
     ratio = (high / low).ln() / (int(count) - 1)
-    inner = [_LOG_DIGITS.plus(low * (ratio * i).exp()).normalize() for i in range(1, int(count) - 1)]
+    inner = [DRAWN_DIGITS.plus(low * (ratio * i).exp()).normalize() for i in range(1, int(count) - 1)]
     return [decimal_text(number) for number in (low, *inner, high)]
