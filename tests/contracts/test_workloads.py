@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ksweep.contract.metrics import is_reported_each_epoch
 from ksweep.kconfig.tree import load_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,10 @@ def test_smoke_preset_trains_and_leaves_what_the_contract_asks_for(model: str, t
     assert set(result["metrics"]) >= FINAL
     assert all(math.isfinite(value) for value in result["metrics"].values())
     assert 1 <= result["metrics"]["best_epoch"] <= num_epochs <= 2, "a smoke preset is short"
+    declared = set(kconf.syms["SWEEP_METRICS"].str_value.split())
+    assert declared in (set(), set(result["metrics"])), "what Kconfig says that the model reports"
+    in_history = {name for record in history for name in record}
+    assert {name for name in result["metrics"] if is_reported_each_epoch(name)} == set(result["metrics"]) & in_history
     assert result["history"] == history
     assert [record["epoch"] for record in history] == list(range(1, num_epochs + 1))
     assert all(earlier["step"] < later["step"] for earlier, later in itertools.pairwise(history))
