@@ -1,12 +1,15 @@
 """The loop that every model plugs into: train, validate, report, save; select on validation; test once.
 
-A run that was killed goes on from checkpoints/last.pt and ends with the same numbers, to the last bit on a CPU.
+A run that was killed, or told to stop after an epoch, goes on from checkpoints/last.pt and ends with the same numbers, to the
+last bit on a CPU. A new one goes on from another run where checkpoints/parent/ holds that run's checkpoints.
 """
 
 import math
 import statistics
+from dataclasses import asdict
 from typing import Any
 
+from ksweep.contract.errors import ConfigError
 from ksweep.contract.metrics import read_history
 from ksweep.contract.run import Run
 from ksweep.train.checkpoint import Checkpoints
@@ -21,7 +24,8 @@ def train(run: Run, build_model: ModelBuilder) -> int:
 
     The selected weights are those of the epoch with the best validation accuracy (at a tie, the lower loss; then the earlier
     one). With pruning only epochs from the end of the ramp on are eligible, else the selected net would be the dense one.
-    They are tested once, at the very end. A loss that is not finite ends the run as diverged.
+    They are tested once, at the very end. A loss that is not finite ends the run as diverged. With EARLY_STOPPING_PATIENCE it may
+    end, as any that passed, before its last epoch.
 
     Out of memory: with OOM_ACCUMULATE the run goes on from its last checkpoint with twice as many micro-batches a step, as often
     as it takes; else the error ends it.
@@ -45,18 +49,24 @@ def _train(run: Run, build_model: ModelBuilder, num_micro_batches: int) -> int:
     training = Training(run.config, build_model, num_micro_batches)
     checkpoints = Checkpoints(run.dir)
     _resume(training, checkpoints)
-    while training.progress.epoch < training.num_epochs:
-        epoch = training.progress.epoch + 1
+    steps_per_epoch = len(training.train_batches)
+    epoch = training.progress.epoch
+    why_stop = run.why_stop(step=epoch * steps_per_epoch, epoch=epoch)
+    while not training.is_over and not why_stop:
+        epoch += 1
         metrics = training.run_epoch()
-        go_on = run.report(step=epoch * len(training.train_batches), epoch=epoch, **metrics)
+        run.report(step=epoch * steps_per_epoch, epoch=epoch, **metrics)
+        why_stop = run.why_stop(step=epoch * steps_per_epoch, epoch=epoch)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         print(f"epoch {epoch}/{training.num_epochs}  {shown}", flush=True)
         if not math.isfinite(metrics["train_loss"] + metrics["val_loss"]):
             return _finish_diverged(run, training, epoch, metrics)
-        _advance(training, checkpoints, metrics, must_save=not go_on or epoch == training.num_epochs)
-        if not go_on:
-            print(f"told to stop: saved after epoch {epoch}", flush=True)
-            return STOPPED
+        _advance(training, checkpoints, metrics, must_save=bool(why_stop))
+    if not training.is_over:
+        print(f"{why_stop}: saved after epoch {epoch}" if epoch else f"{why_stop}: nothing trained yet", flush=True)
+        return STOPPED
+    if training.stopped_early:
+        print(f"early stopping after epoch {training.progress.epoch}: {training.stopped_early}", flush=True)
     return _finish(run, training, checkpoints)
 
 
@@ -70,17 +80,32 @@ def _resume(training: Training, checkpoints: Checkpoints) -> None:
             # Killed between the two files: best.pt is of an epoch that comes once more, and beats what was the best until then.
             training.progress = training.progress.without_best()
         print(f"going on after epoch {training.progress.epoch}", flush=True)
+    elif parent := checkpoints.load_parent():
+        _inherit(training, checkpoints, *parent)
+
+
+def _inherit(training: Training, checkpoints: Checkpoints, state: dict[str, Any], best: dict[str, Any] | None, name: str) -> None:
+    try:
+        training.inherit(state, name)
+    except ValueError as error:
+        raise ConfigError(f"cannot start from {name}, whose state does not fit: {error}") from None
+    if best:
+        checkpoints.keep_best(best["model"], best["epoch"])
+    print(f"starting from {name} after its epoch {training.progress.epoch}", flush=True)
 
 
 def _advance(training: Training, checkpoints: Checkpoints, metrics: dict[str, float], *, must_save: bool) -> None:
     """Count the epoch, keep its weights if they are the best, save when it is time."""
     epoch = training.progress.epoch + 1
     training.progress = training.progress.after(
-        metrics, peak_memory_mib=peak_memory_mib(training.device), is_eligible=training.is_eligible(epoch)
+        metrics,
+        peak_memory_mib=peak_memory_mib(training.device),
+        is_eligible=training.is_eligible(epoch),
+        min_delta=training.early_stopping.min_delta if training.early_stopping else 0.0,
     )
     if training.progress.best_epoch == epoch:
         checkpoints.keep_best(training.model.state_dict(), epoch)
-    if must_save or checkpoints.is_due():
+    if must_save or training.is_over or checkpoints.is_due():
         checkpoints.save(training.state_dict(), needs_best=training.progress.best_epoch > 0)
 
 
@@ -134,4 +159,10 @@ def _finish_diverged(run: Run, training: Training, epoch: int, metrics: dict[str
 
 
 def _effective(training: Training) -> dict[str, Any]:
-    return training.effective | {"num_micro_batches": training.num_micro_batches}
+    progress, stopping = training.progress, training.early_stopping
+    stopped = {"stopped_epoch": progress.epoch if training.stopped_early else None, "reason": training.stopped_early}
+    return training.effective | {
+        "num_micro_batches": training.num_micro_batches,
+        "early_stopping": asdict(stopping) | stopped if stopping else None,
+        "parent": {"run": progress.parent, "epoch": progress.parent_epoch} if progress.parent else None,
+    }

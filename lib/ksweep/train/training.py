@@ -22,17 +22,21 @@ from ksweep.optim.build import build_optimizer, effective_settings
 from ksweep.prune.build import build_pruner
 from ksweep.prune.weights import prunable_weights, share_of_zeros
 from ksweep.train.device import autocast_type, use_deterministic_algorithms, use_device
+from ksweep.train.early_stopping import read_early_stopping
 from ksweep.train.lr_schedule import read_lr_schedule
 from ksweep.train.seeding import data_generator, random_state, restore_random_state, seed_all
 
 ModelBuilder = Callable[[RunConfig, DataSet], nn.Module]
+COUNTED = ("spam_step",)  # in an optimizer's groups like its settings, but state: AdamWSPAM's own count of steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where training stands. Of the best epoch so far: its number (0: none yet), its key and its metrics.
+    """Where training stands. Of the best epoch so far: its number (0: none yet), its key and its metrics; and of the last one
+    that was an improvement (see EarlyStopping).
 
-    `train_time_s`: all epochs with their validation; `peak_memory_mib`: the most of all attempts.
+    `train_time_s`: all epochs with their validation; `peak_memory_mib`: the most of all attempts. `parent`: the run that it was
+    taken over from, after its epoch `parent_epoch`; all numbers count that run's epochs as well.
     """
 
     epoch: int = 0
@@ -42,10 +46,11 @@ class Progress:
     best_val_acc: float = -math.inf
     best_val_loss: float = math.inf
     best_train_loss: float = math.inf
-
-    def is_beaten_by(self, metrics: dict[str, float]) -> bool:
-        """True for a higher validation accuracy, or the same with a lower loss."""
-        return (metrics["val_acc"], -metrics["val_loss"]) > (self.best_val_acc, -self.best_val_loss)
+    improved_epoch: int = 0
+    improved_val_acc: float = -math.inf
+    improved_val_loss: float = math.inf
+    parent: str = ""
+    parent_epoch: int = 0
 
     def without_best(self) -> "Progress":
         """As if no epoch had been the best yet."""
@@ -58,23 +63,36 @@ class Progress:
             best_train_loss=fresh.best_train_loss,
         )
 
-    def after(self, metrics: dict[str, float], *, peak_memory_mib: float, is_eligible: bool) -> "Progress":
-        """One epoch further; it is the best one if it is eligible and beats the best so far."""
+    def after(
+        self, metrics: dict[str, float], *, peak_memory_mib: float, is_eligible: bool, min_delta: float = 0.0
+    ) -> "Progress":
+        """One epoch further; it is the best one if it is eligible and beats the best so far.
+
+        One epoch beats another by a higher validation accuracy, or by the same with a lower loss.
+        """
+        val_acc, val_loss = metrics["val_acc"], metrics["val_loss"]
         progress = replace(
             self,
             epoch=self.epoch + 1,
             train_time_s=self.train_time_s + metrics["epoch_time_s"],
             peak_memory_mib=max(self.peak_memory_mib, peak_memory_mib),
         )
-        if not (is_eligible and self.is_beaten_by(metrics)):
+        if not is_eligible:
             return progress
-        return replace(
-            progress,
-            best_epoch=progress.epoch,
-            best_val_acc=metrics["val_acc"],
-            best_val_loss=metrics["val_loss"],
-            best_train_loss=metrics["train_loss"],
-        )
+        # Not by what is the best: without_best() forgets that for a while.
+        is_improved = (val_acc, -val_loss) > (self.improved_val_acc, -self.improved_val_loss)
+        if is_improved and val_acc >= self.improved_val_acc + min_delta:
+            progress = replace(progress, improved_epoch=progress.epoch, improved_val_acc=val_acc, improved_val_loss=val_loss)
+        if (val_acc, -val_loss) > (self.best_val_acc, -self.best_val_loss):
+            train_loss = metrics["train_loss"]
+            progress = replace(
+                progress,
+                best_epoch=progress.epoch,
+                best_val_acc=val_acc,
+                best_val_loss=val_loss,
+                best_train_loss=train_loss,
+            )
+        return progress
 
 
 class Training:
@@ -104,6 +122,7 @@ class Training:
         steps_per_epoch = len(self.train_batches)
         self.pruner = build_pruner(cfg, self.model, self.optimizer, steps_per_epoch)
         lr_schedule = read_lr_schedule(cfg, num_epochs=self.num_epochs, steps_per_epoch=steps_per_epoch)
+        self.early_stopping = read_early_stopping(cfg)
         self.effective = self._effective() | {"lr_schedule": asdict(lr_schedule)}
         self.lr_schedule = lr_schedule.attach(self.optimizer)
         self.progress = Progress()
@@ -244,6 +263,7 @@ class Training:
             "random": random_state(self.order),
             "progress": asdict(self.progress),
             "num_micro_batches": self.num_micro_batches,
+            "kind": self._kind(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -256,6 +276,73 @@ class Training:
         restore_random_state(state["random"], self.order)
         self.progress = Progress(**state["progress"])
         self.num_micro_batches = max(self.num_micro_batches, state["num_micro_batches"])
+
+    def inherit(self, state: dict[str, Any], parent: str) -> None:
+        """Go on from another run's `state_dict`, with hyperparameters of its own. ValueError when that state does not fit.
+
+        Taken over are the weights, what the optimizer and the pruner remember, random states and progress. The learning rate is
+        where its own schedule has it after as many epochs.
+        """
+        self._check_fits(state)
+        own = [
+            {name: value for name, value in group.items() if name not in ("params", *COUNTED)}
+            for group in self.optimizer.param_groups
+        ]
+        base_rates = self.lr_schedule.base_lrs
+        step = state["progress"]["epoch"] * len(self.train_batches)
+        if self.pruner:
+            state = state | {"pruner": state["pruner"] | {"step": step}}
+        self.load_state_dict(state)
+        rates = [base * factor(step) for base, factor in zip(base_rates, self.lr_schedule.lr_lambdas, strict=True)]
+        self.lr_schedule.load_state_dict(
+            self.lr_schedule.state_dict() | {"base_lrs": base_rates, "last_epoch": step}
+        )
+        for group, settings, rate in zip(self.optimizer.param_groups, own, rates, strict=True):
+            group.update(settings | {"lr": rate})
+        self.progress = replace(self.progress, parent=parent, parent_epoch=self.progress.epoch)
+
+    def _kind(self) -> dict[str, Any]:
+        """What two runs must have in common for one to go on from the other's state."""
+        optimizer, pruning = self.effective["optimizer"], self.effective["pruning"] or {"method": "none"}
+        words = [pruning.get(name) for name in ("method", "variant", "allocation")] + pruning.get("dense_layers", [])
+        return {
+            "model": self.effective["model"],
+            "parameters": self.effective["num_parameters"],
+            "data set": self.effective["dataset"],
+            "optimizer": optimizer["class"],
+            "AMSGrad": optimizer["param_groups"][0].get("amsgrad", False),  # it remembers one thing more
+            "pruning": " ".join(word for word in words if word),
+        }
+
+    def _check_fits(self, state: dict[str, Any]) -> None:
+        theirs, ours = state["kind"], self._kind()
+        if different := [f"{name}: {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]]:
+            raise ValueError("; ".join(different))
+        shapes = {name: value.shape for name, value in self.model.state_dict().items()}
+        if {name: value.shape for name, value in state["model"].items()} != shapes:
+            raise ValueError("its weights have other names or shapes")
+        if self.pruner:
+            # What is pruned never comes back, and no run may be sparser than its own schedule says.
+            num_weights = sum(weight.numel() for weight in self.pruner.weights)
+            num_pruned = sum(state["pruner"]["num_pruned"])
+            step = state["progress"]["epoch"] * len(self.train_batches)
+            if num_pruned > (allowed := self.pruner.schedule.num_pruned(step, num_weights)):
+                raise ValueError(f"it has pruned {num_pruned} weights, and the schedule here allows {allowed} by then")
+
+    @property
+    def stopped_early(self) -> str:
+        """Why there is no further epoch though NUM_EPOCHS has some; empty otherwise."""
+        progress = self.progress
+        if self.early_stopping is None or progress.epoch >= self.num_epochs:
+            return ""
+        return self.early_stopping.reason(
+            epoch=progress.epoch, improved_epoch=progress.improved_epoch, improved_val_acc=progress.improved_val_acc
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """True when there is no further epoch."""
+        return self.progress.epoch >= self.num_epochs or bool(self.stopped_early)
 
     def is_eligible(self, epoch: int) -> bool:
         """False while a pruning ramp rises: its validation accuracy is that of a denser net than was asked for."""

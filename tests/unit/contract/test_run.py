@@ -54,3 +54,30 @@ def test_history_of_a_continued_run_replaces_what_it_repeats(tmp_path: Path) -> 
     (tmp_path / "metrics").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     assert [(record["step"], record["v"]) for record in read_history(tmp_path / "metrics")] == [(1, 1), (2, 20), (3, 30)]
+
+
+@pytest.mark.parametrize(
+    ("resource", "stops_at"),
+    [("", {"step": 30, "epoch": 2}), ("epoch", {"step": 30, "epoch": 2}), ("step", {"step": 2, "epoch": 1})],
+)
+def test_report_says_stop_when_the_run_has_come_as_far_as_it_is_to(run, monkeypatch, resource, stops_at) -> None:
+    monkeypatch.setenv("KSWEEP_UNTIL", "2")
+    monkeypatch.setenv("KSWEEP_RESOURCE", resource)
+    run = Run.open()
+
+    assert run.report(step=1, epoch=1) is True
+    assert run.why_stop(step=1, epoch=1) == ""
+    assert run.report(**stops_at) is False
+    assert run.why_stop(**stops_at) == f"{resource or 'epoch'} 2 is as far as it is to go for now"
+    assert run.why_stop(step=90, epoch=9)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [("UNTIL", "0", "above 0"), ("UNTIL", "-1", "above 0"), ("UNTIL", "3.5", "above 0"), ("RESOURCE", "hours", "epoch step")],
+)
+def test_limit_that_means_nothing_is_refused(run, monkeypatch, name, value, allowed) -> None:
+    monkeypatch.setenv(f"KSWEEP_{name}", value)
+
+    with pytest.raises(ConfigError, match=f'KSWEEP_{name}: found "{value}", allowed: .*{allowed}'):
+        Run.open()

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 ENVIRONMENT = {**os.environ, **THREADS, "PYTHONPATH": "lib:.", "CUDA_VISIBLE_DEVICES": ""}  # on the CPU also where there is a GPU
 SERVER = """
-import os, sys, traceback
+import json, os, sys, traceback
 import ksweep.train.preload
 from models.lenet5.train import main
 for line in sys.stdin:
@@ -29,8 +29,8 @@ for line in sys.stdin:
     if pid == 0:
         code = 1
         try:
-            os.environ["KSWEEP_RUN_DIR"] = line.strip()
-            log = os.open(line.strip() + "/output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.environ.update(json.loads(line))
+            log = os.open(os.environ["KSWEEP_RUN_DIR"] + "/output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1), os.dup2(log, 2)
             code = main()
         except BaseException:
@@ -49,11 +49,12 @@ class Place:
     path: Path
     server: subprocess.Popen[str]
 
-    def start(self) -> int:
-        """Start an attempt; its process id. `wait` must follow."""
+    def start(self, until: int | None = None) -> int:
+        """Start an attempt, that is to stop `until` an epoch; its process id. `wait` must follow."""
         assert self.server.stdin
         assert self.server.stdout
-        self.server.stdin.write(f"{self.path}\n")
+        env = {"KSWEEP_RUN_DIR": str(self.path)} | ({"KSWEEP_UNTIL": str(until)} if until else {})
+        self.server.stdin.write(json.dumps(env) + "\n")
         self.server.stdin.flush()
         return int(self.server.stdout.readline())
 
@@ -62,8 +63,8 @@ class Place:
         assert self.server.stdout
         return int(self.server.stdout.readline())
 
-    def run(self) -> int:
-        self.start()
+    def run(self, until: int | None = None) -> int:
+        self.start(until)
         return self.wait()
 
     def run_cold(self) -> int:
