@@ -25,7 +25,7 @@ def metric_name(metric: str, *, short: bool = False) -> str:
 
 def is_share(metric: str) -> bool:
     """True for the metrics that are shares from 0 to 1 and are shown in per cent."""
-    return metric.endswith("_acc") or metric.endswith("sparsity")
+    return metric.endswith(("_acc", "sparsity")) and metric.isidentifier()  # an expression over them may be anything
 
 
 def number(metric: str, value: float | None) -> str:
@@ -38,15 +38,15 @@ def number(metric: str, value: float | None) -> str:
 
 
 def mean_and_spread(metric: str, spread: Spread) -> str:
-    """`97.94% ± 0.21%`, `0.0872 ± 0.0011`: mean and sample standard deviation; the bare value where there is only one."""
-    if spread.sd is None or spread.mean is None:
-        return number(metric, spread.mean)
+    """`97.94% ± 0.21%`, `0.0872 ± 0.0011`: mean (or median) and sample standard deviation; the bare value where there is one."""
+    if spread.sd is None or spread.center is None:
+        return number(metric, spread.center)
     if is_share(metric):
-        return f"{number(metric, spread.mean)} ± {number(metric, spread.sd)}"
+        return f"{number(metric, spread.center)} ± {number(metric, spread.sd)}"
     decimals = 1 - math.floor(math.log10(spread.sd)) if spread.sd > 0 else 99  # two significant digits of the deviation
-    if 0 <= decimals <= 8 and abs(spread.mean) < 1e6:
-        return f"{spread.mean:.{decimals}f} ± {spread.sd:.{decimals}f}"
-    return f"{number(metric, spread.mean)} ± {spread.sd:.2g}"
+    if 0 <= decimals <= 8 and abs(spread.center) < 1e6:
+        return f"{spread.center:.{decimals}f} ± {spread.sd:.{decimals}f}"
+    return f"{number(metric, spread.center)} ± {spread.sd:.2g}"
 
 
 def duration(seconds: float | None) -> str:

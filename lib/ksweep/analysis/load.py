@@ -12,6 +12,8 @@ from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Result, Status, read_result
 from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.sweepfile import PointRecord, SweepRecord
+from ksweep.space.objective import Goal, Objectives, parse_objectives
+from ksweep.space.values import ValueProblem
 
 SEED = "SEED"  # the symbol whose values are repeats of one setting, not settings of their own
 _TAIL_BYTES = 65536
@@ -52,13 +54,21 @@ class RunRecord:
         """A final metric; None where it is missing, not a number or not finite."""
         return as_number(self.result.metrics.get(name)) if self.result else None
 
+    def value(self, goal: Goal) -> float | None:
+        """The value of a goal, from the final metrics; None where it cannot be computed."""
+        return goal.value(self.result.metrics) if self.result else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepState:
-    """A sweep as it stands now. `runs`: one an active point, in the order of the plan. `runner`: None when none is alive."""
+    """A sweep as it stands now. `runs`: one an active point, in the order of the plan. `runner`: None when none is alive.
+
+    `objectives`: those of the record, parsed.
+    """
 
     dir: SweepDir
     record: SweepRecord
+    objectives: Objectives
     runs: list[RunRecord]
     runner: Runner | None
 
@@ -106,11 +116,12 @@ def load_sweep(dir: SweepDir) -> SweepState:
     """All of a sweep directory. RequestError when it is not one, or its sweep.json cannot be understood."""
     try:
         record = SweepRecord.load(dir)
-    except (KeyError, TypeError) as error:
+        objectives = parse_objectives(record.objective, record.direction, record.constraints)
+    except (KeyError, TypeError, ValueProblem) as error:
         raise RequestError(f"{dir.sweep}: damaged, or written by another version ({error})") from error
     runner = find_runner(dir)
     runs = [_load_run(point, RunDir(dir.path / point.run_dir), runner) for point in record.active_points]
-    return SweepState(dir=dir, record=record, runs=runs, runner=runner)
+    return SweepState(dir=dir, record=record, objectives=objectives, runs=runs, runner=runner)
 
 
 def find_runner(dir: SweepDir) -> Runner | None:

@@ -1,8 +1,11 @@
 """Which settings are best, and how sure that is: seeds grouped as repeats, t intervals, ties. Standard library only.
 
-Points that differ only in SEED are one setting. Settings are ranked by the mean of the objective over the runs that
-passed; nothing stands in for a run that did not. Whether a setting is really behind the best is asked of the
+Points that differ only in SEED are one setting. Settings are ranked by the mean (or median) of the objective over the runs
+that passed; nothing stands in for a run that did not. Whether a setting is really behind the best is asked of the
 differences seed by seed, since both have met the same initial weights and the same order of examples.
+
+Several objectives are never made into one: settings are ranked by the front on which they lie. A setting that breaks a
+constraint, by the same mean over its seeds, is never ranked among those that keep to all.
 """
 
 import math
@@ -13,14 +16,18 @@ from enum import StrEnum
 from functools import cache
 
 from ksweep.analysis.load import SEED, RunRecord, SweepState
+from ksweep.analysis.pareto import crowding, fronts
 from ksweep.contract.outcome import Status
+from ksweep.space.objective import Goal, Objectives
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """n values of one metric. `sd`: sample standard deviation; `half_width`: of the mean's 95 % t interval; both need n >= 2."""
+    """n values of one metric. `center`: their mean or, where that was asked for, their median. `sd`: sample standard deviation;
+    `half_width`: of the mean's 95 % t interval; both need n >= 2, and a median has no interval."""
 
     n: int
+    center: float | None = None
     mean: float | None = None
     sd: float | None = None
     half_width: float | None = None
@@ -32,31 +39,48 @@ class Verdict(StrEnum):
     """A setting against the best one."""
 
     BEST = "best"  # the first of those with the best mean
-    TIED = "tied"  # the 95 % interval of the paired difference includes 0
-    BEHIND = "behind"  # it does not
+    TIED = "tied"  # the 95 % interval of the paired difference includes 0, or lies on the better side
+    BEHIND = "behind"  # it lies on the worse side
     UNKNOWN = "unknown"  # the spread of the difference is not known: fewer than two seeds in common, or equal on all of them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One setting and its repeats. `values`: the swept symbols without SEED. `rank` counts from 1, equal means share one;
-    None when no run of it counts."""
+    """One setting and its repeats. `values`: the swept symbols without SEED. `counted`: the runs that the scores, one a goal, are
+    made of: passed, with a finite value of every goal. `violations`: one a constraint, by how much it is broken, 0 or less where
+    it holds, None where that is not known.
+
+    `rank` counts from 1, equal ones share one, and with several goals it is the number of the front; None when it is not ranked.
+    """
 
     values: dict[str, str]
     runs: list[RunRecord]
-    objective: str
-    score: Spread
+    counted: list[RunRecord]
+    goals: tuple[Goal, ...]
+    scores: tuple[Spread, ...]
+    violations: tuple[float | None, ...] = ()
+    aggregate: str = "mean"
     rank: int | None = None
     verdict: Verdict | None = None
 
     @property
-    def counted(self) -> list[RunRecord]:
-        """The runs that the score is made of: passed, with a finite objective."""
-        return [run for run in self.runs if _counts(run, self.objective)]
+    def objective(self) -> str:
+        """The first goal, which curves and lists show; empty when there is none."""
+        return self.goals[0].text if self.goals else ""
+
+    @property
+    def score(self) -> Spread:
+        """Of the first goal."""
+        return self.scores[0] if self.scores else Spread(n=0)
+
+    @property
+    def is_feasible(self) -> bool:
+        """True when it keeps to all constraints."""
+        return all(violation is not None and violation <= 0 for violation in self.violations)
 
     def over(self, metric: str) -> Spread:
         """A final metric over the runs that count and have it."""
-        return spread(run.metric(metric) for run in self.counted)
+        return spread((run.metric(metric) for run in self.counted), self.aggregate)
 
     @property
     def wall_s(self) -> Spread:
@@ -66,41 +90,63 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Settings, best first. `columns`: the swept symbols without SEED. `unranked` have no run that counts, in plan order.
+    """Settings, best first. `columns`: the swept symbols without SEED. `infeasible` break a constraint, the nearest first;
+    `unranked` have no run that counts, in plan order.
 
     Without an objective all are unranked.
     """
 
-    objective: str
-    direction: str
+    objectives: Objectives
+    aggregate: str
     columns: list[str]
     ranked: list[Group]
+    infeasible: list[Group]
     unranked: list[Group]
 
     @property
+    def objective(self) -> str:
+        """The first goal, which curves and lists show; empty when there is none."""
+        return self.objectives.goals[0].text if self.objectives.goals else ""
+
+    @property
+    def direction(self) -> str:
+        """maximize or minimize, of the first goal."""
+        return "minimize" if self.objectives.goals and not self.objectives.goals[0].is_maximized else "maximize"
+
+    @property
+    def has_fronts(self) -> bool:
+        """True when there are several goals: then no setting is the best one, but a front of them."""
+        return len(self.objectives.goals) > 1
+
+    @property
+    def front(self) -> list[Group]:
+        """Those that share the first rank."""
+        return [group for group in self.ranked if group.rank == 1]
+
+    @property
     def best(self) -> Group | None:
-        """The first of those with the best mean, None when no run counts."""
+        """The first of those with the best mean, or of the front; None when no run counts."""
         return self.ranked[0] if self.ranked else None
 
     @property
     def has_repeats(self) -> bool:
         """True when some setting is planned with more than one seed."""
-        return any(len(group.runs) > 1 for group in self.ranked + self.unranked)
+        return any(len(group.runs) > 1 for group in self.ranked + self.infeasible + self.unranked)
 
 
 def rank(state: SweepState) -> Ranking:
-    """Group, score and order the runs of a sweep by its own objective and direction."""
-    objective, direction = state.record.objective, state.record.direction
-    groups = [_score(values, runs, objective) for values, runs in _group_repeats(state.runs)]
-    sign = 1 if direction == "minimize" else -1
-    scored = [(sign * group.score.mean, group) for group in groups if group.score.mean is not None]
-    scored.sort(key=lambda item: item[0])  # stable: equal means stay in plan order
+    """Group, score and order the runs of a sweep by its own objectives and constraints."""
+    objectives, aggregate = state.objectives, state.record.aggregate
+    groups = [_score(values, runs, objectives, aggregate) for values, runs in _group_repeats(state.runs)]
+    scored = [group for group in groups if group.counted]
+    feasible = [group for group in scored if group.is_feasible]
     return Ranking(
-        objective=objective,
-        direction=direction,
+        objectives=objectives,
+        aggregate=aggregate,
         columns=list(dict.fromkeys(name for run in state.runs for name in run.point.values if name != SEED)),
-        ranked=_place(scored),
-        unranked=[group for group in groups if group.score.mean is None],
+        ranked=_by_front(feasible) if len(objectives.goals) > 1 else _by_score(feasible),
+        infeasible=sorted((group for group in scored if not group.is_feasible), key=_distance),
+        unranked=[group for group in groups if not group.counted],
     )
 
 
@@ -114,16 +160,40 @@ def _group_repeats(runs: list[RunRecord]) -> Iterable[tuple[dict[str, str], list
     return groups.values()
 
 
-def _score(values: dict[str, str], runs: list[RunRecord], objective: str) -> Group:
-    score = spread(run.metric(objective) for run in runs if _counts(run, objective))
-    return Group(values=values, runs=runs, objective=objective, score=score)
+def _score(values: dict[str, str], runs: list[RunRecord], objectives: Objectives, aggregate: str) -> Group:
+    counted = [run for run in runs if run.status is Status.PASSED and run.result and objectives.values(run.result.metrics)]
+    return Group(
+        values=values,
+        runs=runs,
+        counted=counted,
+        goals=objectives.goals,
+        scores=tuple(spread((run.value(goal) for run in counted), aggregate) for goal in objectives.goals),
+        violations=tuple(
+            _over_seeds([constraint.violation(run.result.metrics) for run in counted if run.result], aggregate)
+            for constraint in objectives.constraints
+        ),
+        aggregate=aggregate,
+    )
 
 
-def _counts(run: RunRecord, objective: str) -> bool:
-    return run.status is Status.PASSED and run.metric(objective) is not None
+def _over_seeds(violations: list[float | None], aggregate: str) -> float | None:
+    """Of the setting; None unless it is known for every seed."""
+    return None if None in violations else spread(violations, aggregate).center
 
 
-def _place(scored: list[tuple[float, Group]]) -> list[Group]:
+def _distance(group: Group) -> tuple[int, float]:
+    """How far a setting is from keeping to all constraints; those of which this is not known come last."""
+    return group.violations.count(None), sum(max(violation or 0.0, 0.0) for violation in group.violations)
+
+
+def _cost(group: Group) -> tuple[float, ...]:
+    """Its scores, smaller being better."""
+    pairs = zip(group.goals, group.scores, strict=True)
+    return tuple((-1 if goal.is_maximized else 1) * (score.center or 0.0) for goal, score in pairs)
+
+
+def _by_score(groups: list[Group]) -> list[Group]:
+    scored = sorted(((_cost(group), group) for group in groups), key=lambda item: item[0])  # stable: equal ones in plan order
     placed: list[Group] = []
     for position, (score, group) in enumerate(scored):
         equal = position > 0 and score == scored[position - 1][0]
@@ -132,33 +202,52 @@ def _place(scored: list[tuple[float, Group]]) -> list[Group]:
     return placed
 
 
+def _by_front(groups: list[Group]) -> list[Group]:
+    """Front after front; within one, those first that have most room around them, so that the first few span it."""
+    costs = [_cost(group) for group in groups]
+    placed: list[Group] = []
+    for number, front in enumerate(fronts(costs), 1):
+        room = dict(zip(front, crowding([costs[index] for index in front]), strict=True))
+        placed += [replace(groups[index], rank=number) for index in sorted(front, key=lambda index: -room[index])]
+    return placed
+
+
 def _verdict(group: Group, best: Group) -> Verdict:
     difference = paired_difference(group, best)
     if difference.mean is None or difference.half_width is None:
         return Verdict.UNKNOWN
-    if abs(difference.mean) <= difference.half_width:
+    if (-difference.mean if group.goals[0].is_maximized else difference.mean) <= difference.half_width:
         return Verdict.TIED
     # One validation example more on either of two seeds gives an interval of no width: that is not certainty.
     return Verdict.BEHIND if difference.half_width > 1e-9 * abs(difference.mean) else Verdict.UNKNOWN
 
 
 def paired_difference(group: Group, other: Group) -> Spread:
-    """The objective of `group` minus that of `other`, over the seeds that both have. An unknown seed pairs with nothing."""
-    theirs = {run.seed: run.metric(other.objective) for run in other.counted}
-    pairs = ((run.metric(group.objective), theirs.get(run.seed)) for run in group.counted if run.seed is not None)
+    """The first goal of `group` minus that of `other`, over the seeds that both have. An unknown seed pairs with nothing."""
+    goal = group.goals[0]
+    theirs = {run.seed: run.value(goal) for run in other.counted}
+    pairs = ((run.value(goal), theirs.get(run.seed)) for run in group.counted if run.seed is not None)
     return spread(mine - yours for mine, yours in pairs if mine is not None and yours is not None)
 
 
-def spread(values: Iterable[float | None]) -> Spread:
-    """Mean, standard deviation and interval of the values that are there."""
+def spread(values: Iterable[float | None], aggregate: str = "mean") -> Spread:
+    """Mean or median, standard deviation and interval of the values that are there."""
     found = [value for value in values if value is not None]
     if not found:
         return Spread(n=0)
     n = len(found)
     mean = statistics.mean(found) if n > 1 else found[0]  # exact: the faster fmean overflows where a loss has run away
     sd = statistics.stdev(found) if n > 1 else None
-    half_width = t_quantile(n - 1) * sd / math.sqrt(n) if sd is not None else None
-    return Spread(n=n, mean=mean, sd=sd, half_width=half_width, minimum=min(found), maximum=max(found))
+    is_median = aggregate == "median"
+    return Spread(
+        n=n,
+        center=statistics.median(found) if is_median else mean,
+        mean=mean,
+        sd=sd,
+        half_width=t_quantile(n - 1) * sd / math.sqrt(n) if sd is not None and not is_median else None,
+        minimum=min(found),
+        maximum=max(found),
+    )
 
 
 @cache

@@ -22,7 +22,7 @@ def status_text(state: SweepState, *, now: float | None = None) -> str:
     lines += [
         f"{one_line(state.record.name)}  {one_line(str(state.dir.path))}",
         _runner_line(state, now),
-        f"[{_bar(state)}] {counts_text(state)}",
+        counts_text(state) if _grows(state) else f"[{_bar(state)}] {counts_text(state)}",
     ]
     left = seconds_left(state, now)
     if left is not None:
@@ -37,18 +37,19 @@ def status_text(state: SweepState, *, now: float | None = None) -> str:
 def status_line(state: SweepState) -> str:
     """The same in one line, without what changes by itself as time goes on."""
     best = rank(state).best
-    score = f"; best so far {one_line(best.objective)} {number(best.objective, best.score.mean)}" if best else ""
+    score = f"; best so far {one_line(best.objective)} {number(best.objective, best.score.center)}" if best else ""
     return f"{state.num_finished} of {counts_text(state)}{score}"
 
 
 def seconds_left(state: SweepState, now: float) -> float | None:
-    """Estimated time to the end of a sweep that is running; None when no run has passed yet or no runner is alive.
+    """Estimated time to the end of a sweep that is running; None when no run has passed yet, no runner is alive, or the points
+    are chosen while it runs.
 
     Work left over the number of runs at a time, with every run as long as the mean of those that passed.
     """
     durations = [run.result.wall_s for run in state.runs if run.status is Status.PASSED and run.result]
     running = [run for run in state.runs if run.status is Status.RUNNING]
-    if not durations or not running or state.runner is None:
+    if not durations or not running or state.runner is None or _grows(state):
         return None
     mean = statistics.fmean(durations)
     waiting = len(state.runs) - state.num_finished - len(running)
@@ -65,6 +66,11 @@ def _runner_line(state: SweepState, now: float) -> str:
     return f"planned {began} ago; no runner is alive{last}{todo}"
 
 
+def _grows(state: SweepState) -> bool:
+    """True where a strategy chooses the points as it goes, so that nobody knows how many are to come."""
+    return state.record.strategy != "grid"
+
+
 def _bar(state: SweepState) -> str:
     done = _BAR * state.num_finished // len(state.runs) if state.runs else _BAR
     return "#" * done + "." * (_BAR - done)
@@ -74,9 +80,9 @@ def _running_line(state: SweepState, run: RunRecord, now: float) -> str:
     report = last_report(run)
     epoch = as_number(report.get("epoch"))
     parts = [run.point.run_dir, "starting" if epoch is None else f"epoch {epoch:.0f}{_of_epochs(run)}"]
-    value = as_number(report.get(state.record.objective))
-    if value is not None:
-        parts.append(f"{metric_name(state.record.objective, short=True)} {number(state.record.objective, value)}")
+    for goal in state.objectives.goals:
+        if (value := goal.value(report)) is not None:
+            parts.append(f"{metric_name(goal.text, short=True)} {number(goal.text, value)}")
     return "".join("  " + one_line(part) for part in [*parts, duration(_elapsed(run, now))])
 
 
@@ -94,10 +100,15 @@ def _of_epochs(run: RunRecord) -> str:
 
 
 def _best_line(state: SweepState) -> list[str]:
-    best = rank(state).best
+    ranking = rank(state)
+    best = ranking.best
     if best is None:
         return []
     values = " ".join(f"{name}={one_line(value)}" for name, value in best.values.items())
     of = f" (n={best.score.n} of {len(best.runs)})" if len(best.runs) > 1 else ""
-    score = number(best.objective, best.score.mean)
-    return [f"best so far: {metric_name(best.objective, short=True)} {score}{of}  {best.counted[0].config}  {values}".rstrip()]
+    scores = ", ".join(
+        f"{metric_name(goal.text, short=True)} {number(goal.text, score.center)}"
+        for goal, score in zip(best.goals, best.scores, strict=True)
+    )
+    what = f"one of {len(ranking.front)} on the front so far" if ranking.has_fronts else "best so far"
+    return [f"{what}: {scores}{of}  {best.counted[0].config}  {values}".rstrip()]

@@ -1,6 +1,8 @@
 """sweep_summary.json and .csv: one flat item a point, the same keys in every one, null where there is nothing.
 
-A plain list, so that `pandas.DataFrame(json.load(file))` is the table. Metrics are final values of finished runs only.
+A plain list, so that `pandas.DataFrame(json.load(file))` is the table. Metrics are those of ended runs only: final values, and of
+a run that was stopped early those of its last report. A goal that is an expression has a column named by its text, a constraint
+one that says by how much it is broken (0 or less: it holds).
 """
 
 import csv
@@ -9,8 +11,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ksweep.analysis.effort import epochs_reached
 from ksweep.analysis.formats import one_line
 from ksweep.analysis.load import RunRecord, SweepState, as_number
+from ksweep.space.objective import Objectives
 
 Row = dict[str, str | int | float | None]
 
@@ -23,7 +27,14 @@ def summary_rows(state: SweepState) -> list[Row]:
     symbols = list(dict.fromkeys(name for run in state.runs for name in run.point.values))
     readers = {name: _reader([run.point.values[name] for run in state.runs if name in run.point.values]) for name in symbols}
     metrics = sorted({*_METRICS, *(name for run in state.runs if run.result for name in run.result.metrics)})
-    return [_row(run, readers, metrics) for run in state.runs]
+    return [_row(run, readers, metrics) | _computed(run, state.objectives) for run in state.runs]
+
+
+def _computed(run: RunRecord, objectives: Objectives) -> Row:
+    row: Row = {goal.text: run.value(goal) for goal in objectives.goals if not goal.is_plain}
+    for constraint in objectives.constraints:
+        row[f"violation: {constraint.text}"] = constraint.violation(run.result.metrics) if run.result else None
+    return row
 
 
 def _row(run: RunRecord, readers: dict[str, Callable[[str], Any]], metrics: list[str]) -> Row:
@@ -39,6 +50,7 @@ def _row(run: RunRecord, readers: dict[str, Callable[[str], Any]], metrics: list
         "seed": int(seed) if seed is not None and seed.isdecimal() else seed,
         "started_at": result.started_at if result else None,
         "wall_s": result.wall_s if result else None,
+        "epochs": epochs_reached(run),
     }
     row |= {f"CONFIG_{name}": read(values[name]) if name in values else None for name, read in readers.items()}
     # A foreign metric must not hide a column of ours.

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+from ksweep.analysis.effort import effort
 from ksweep.analysis.formats import MISSING, duration, is_share, mean_and_spread, metric_name, number, one_line, plural, table
 from ksweep.analysis.load import RunRecord, SweepState, load_sweep
 from ksweep.analysis.ranking import Group, Ranking, Verdict, rank
 from ksweep.contract.outcome import Status
 from ksweep.contract.paths import SweepDir
+from ksweep.space.objective import Goal
 
 _RULE = "=" * 60
 _THIN = "-" * 40
 _CONFIGS_SHOWN = 8
 _FAILURES_SHOWN = 5  # on the terminal; the file has all
+_INFEASIBLE_SHOWN = 50  # in the file; the summary has all
 _VERDICTS = {Verdict.BEST: "best", Verdict.TIED: "tied", Verdict.BEHIND: "behind", Verdict.UNKNOWN: "unknown"}
 
 
@@ -28,6 +31,7 @@ def leaderboard(state: SweepState, ranking: Ranking, *, top: int) -> str:
         blocks += ["\n".join(_ranking_table(ranking, top)), _legend(ranking)]
     else:
         blocks.append(_why_no_ranking(state, ranking))
+    blocks.append("\n".join(_infeasible_table(ranking, top)))
     bad = state.bad_runs
     if bad:
         more = [f"  and {len(bad) - _FAILURES_SHOWN} more"] if len(bad) > _FAILURES_SHOWN else []
@@ -38,10 +42,13 @@ def leaderboard(state: SweepState, ranking: Ranking, *, top: int) -> str:
 def analysis_text(state: SweepState, ranking: Ranking) -> str:
     """The whole of sweep_analysis.txt, its newline at the end included."""
     blocks = [_failures_below(state), f"Hyperparameter Sweep Analysis\n{_RULE}", "\n".join(_overview(state, ranking))]
-    if ranking.best:
+    if ranking.has_fronts and ranking.best:
+        blocks += ["\n".join(_front_block(ranking)), "\n".join(_beaten_block(ranking))]
+    elif ranking.best:
         blocks += ["\n".join(_best_block(ranking, ranking.best)), "\n".join(_top_block(ranking))]
     else:
         blocks.append(_why_no_ranking(state, ranking))
+    blocks += ["\n".join(_infeasible_block(ranking)), "\n".join(_pruned_block(state))]
     if state.bad_runs:
         failures = [line for run in state.bad_runs for line in _failure(run)]
         blocks.append("\n".join([_RULE, "FAILURES:", _THIN, "", *failures]))
@@ -72,29 +79,48 @@ def counts_text(state: SweepState) -> str:
 def _why_no_ranking(state: SweepState, ranking: Ranking) -> str:
     if not ranking.objective:
         return "No ranking: the sweep has no objective (CONFIG_SWEEP_OBJECTIVE is empty)."
-    if state.num_finished < len(state.runs):
-        return f"No ranking yet: no run has passed with a value of {one_line(ranking.objective)}."
-    return f"No ranking and no best configuration: no run passed with a value of {one_line(ranking.objective)}."
+    yet = state.num_finished < len(state.runs)
+    if ranking.infeasible:
+        which = one_line(", ".join(constraint.text for constraint in ranking.objectives.constraints))
+        return f"No best configuration{' yet' if yet else ''}: no setting keeps to {which}; by how much is below."
+    objective = one_line(ranking.objectives.text)
+    if yet:
+        return f"No ranking yet: no run has passed with a value of {objective}."
+    return f"No ranking and no best configuration: no run passed with a value of {objective}."
 
 
 def _overview(state: SweepState, ranking: Ranking) -> list[str]:
-    done, total = state.num_finished, len(state.runs)
+    done, total, record = state.num_finished, len(state.runs), state.record
     lines = [f"Total configurations tested: {done}" + (f" of {total}; the rest is not finished" if done < total else "")]
     if ranking.has_repeats:
-        lines.append(f"Distinct settings: {len(ranking.ranked) + len(ranking.unranked)} (those that differ only in SEED are one)")
+        num_settings = len(ranking.ranked) + len(ranking.infeasible) + len(ranking.unranked)
+        lines.append(f"Distinct settings: {num_settings} (those that differ only in SEED are one)")
     lines.append("Status: " + counts_text(state).split(": ", 1)[1])
+    if record.strategy != "grid":
+        sampler = record.sampler if record.sampler not in ("", record.strategy) else ""
+        lines.append(f"Strategy: {one_line(record.strategy)}" + (f", points by {one_line(sampler)}" if sampler else ""))
     if ranking.objective:
         lines.append(f"Ranked by: {_criterion(ranking)}")
+    if ranking.objectives.constraints:
+        constraints = one_line(", ".join(constraint.text for constraint in ranking.objectives.constraints))
+        lines.append(f"Constraints: {constraints}; {len(ranking.ranked)} keep to them, {len(ranking.infeasible)} do not")
     return lines
 
 
 def _criterion(ranking: Ranking) -> str:
-    better = "smaller" if ranking.direction == "minimize" else "larger"
-    of = ", mean over seeds" if ranking.has_repeats else ""
-    text = f"{one_line(ranking.objective)}{of}, {better} is better"
-    if ranking.objective.startswith("test_"):
+    of = f", {ranking.aggregate} over seeds" if ranking.has_repeats else ""
+    if ranking.has_fronts:
+        goals = ", ".join(f"{one_line(goal.text)} ({_better(goal)} is better)" for goal in ranking.objectives.goals)
+        text = f"Pareto fronts over {goals}{of}"
+    else:
+        text = f"{one_line(ranking.objective)}{of}, {_better(ranking.objectives.goals[0])} is better"
+    if any(name.startswith("test_") for goal in ranking.objectives.goals for name in goal.names):
         text += "; selected on the test set, so the best value is optimistic"
     return text
+
+
+def _better(goal: Goal) -> str:
+    return "larger" if goal.is_maximized else "smaller"
 
 
 def _best_block(ranking: Ranking, best: Group) -> list[str]:
@@ -105,6 +131,7 @@ def _best_block(ranking: Ranking, best: Group) -> list[str]:
     lines.append(f"Test Accuracy: {mean_and_spread('test_acc', best.over('test_acc'))}")
     lines.append(f"Final Sparsity: {mean_and_spread('final_sparsity', best.over('final_sparsity'))}")
     lines.append(f"Training Time: {_seconds(best)}")
+    lines += [f"Constraint: {text}" for text in _kept_and_broken(ranking, best)]
     if len(best.runs) > 1:
         lines.append(f"Seeds: {_some([run.seed or MISSING for run in best.counted])}{_incomplete(best)}")
     lines += ["", "Hyperparameters:"]
@@ -118,8 +145,10 @@ def _best_block(ranking: Ranking, best: Group) -> list[str]:
 def _with_interval(group: Group) -> str:
     score = group.score
     text = mean_and_spread(group.objective, score)
-    if score.mean is None or score.half_width is None:
+    if score.sd is None or score.mean is None:
         return f"{text} (one seed: no spread known)" if len(group.runs) > 1 else text
+    if score.half_width is None:
+        return f"{text} (n={score.n}, median ± sample standard deviation)"
     ends = [score.mean - score.half_width, score.mean + score.half_width]
     if is_share(group.objective):  # that of two or three seeds easily passes the ends of the scale
         ends = [min(max(end, 0.0), 1.0) for end in ends]
@@ -130,24 +159,85 @@ def _with_interval(group: Group) -> str:
 def _top_block(ranking: Ranking) -> list[str]:
     lines = [_RULE, "TOP 10 CONFIGURATIONS:", _THIN]
     for group in ranking.ranked[:10]:
-        lines += ["", f"{group.rank}. {_some([run.config for run in group.counted])}", f"   {' | '.join(_scores(group))}"]
-        if group.values:
-            lines.append("   " + " ".join(f"CONFIG_{name}={one_line(value)}" for name, value in group.values.items()))
-        if len(group.runs) > 1:
-            lines.append(f"   {_against_best(group)}{_incomplete(group)}")
+        lines += ["", f"{group.rank}. {_some([run.config for run in group.counted])}", *_details(ranking, group)]
     notes = _legend(ranking)
     return [*lines, "", notes] if notes else lines
 
 
+def _details(ranking: Ranking, group: Group) -> list[str]:
+    """What there is to say about one setting, below its configs."""
+    lines = [" | ".join(_scores(group)), "; ".join(_kept_and_broken(ranking, group))]
+    if group.values:
+        lines.append(" ".join(f"CONFIG_{name}={one_line(value)}" for name, value in group.values.items()))
+    if len(group.runs) > 1:
+        lines.append(f"{_against_best(group)}{_incomplete(group)}".removeprefix("; "))
+    return [f"   {line}" for line in lines if line]
+
+
+def _front_block(ranking: Ranking) -> list[str]:
+    front = ranking.front
+    what = "no other is at least as good in every objective and better in one: a choice, not a winner"
+    lines = ["PARETO FRONT:", _THIN, f"{plural(len(front), 'setting')} of {len(ranking.ranked)}: than these, {what}."]
+    for group in front:
+        lines += ["", _some([run.config for run in group.counted]), *_details(ranking, group)]
+    return lines
+
+
+def _beaten_block(ranking: Ranking) -> list[str]:
+    beaten = ranking.ranked[len(ranking.front) :]
+    lines = [_RULE, "NEXT 10 CONFIGURATIONS, BY FRONT:", _THIN] if beaten else [_RULE]
+    for group in beaten[:10]:
+        lines += ["", f"front {group.rank}: {_some([run.config for run in group.counted])}", *_details(ranking, group)]
+    notes = _legend(ranking)
+    return [*lines, "", notes] if notes else lines[1:]
+
+
+def _infeasible_block(ranking: Ranking) -> list[str]:
+    if not ranking.infeasible:
+        return []
+    lines = [_RULE, "CONSTRAINTS BROKEN, THE NEAREST FIRST:", _THIN]
+    for group in ranking.infeasible[:_INFEASIBLE_SHOWN]:
+        lines += ["", _some([run.config for run in group.counted]), *_details(ranking, group)]
+    hidden = len(ranking.infeasible) - _INFEASIBLE_SHOWN
+    return [*lines, "", f"... and {hidden} more, in sweep_summary.csv"] if hidden > 0 else lines
+
+
+def _kept_and_broken(ranking: Ranking, group: Group) -> list[str]:
+    """`keeps val_acc >= 0.95, 0.0123 to spare`, `breaks ... by 0.02`: the mean over seeds."""
+    lines = []
+    for constraint, violation in zip(ranking.objectives.constraints, group.violations, strict=True):
+        text = one_line(constraint.text)
+        if violation is None:
+            lines.append(f"breaks {text}: it cannot be computed from the metrics")
+        else:
+            lines.append(f"breaks {text} by {violation:.3g}" if violation > 0 else f"keeps {text}, {abs(violation):.3g} to spare")
+    return lines
+
+
+def _pruned_block(state: SweepState) -> list[str]:
+    """What stopping runs early has saved, in epochs; nothing where none was stopped."""
+    if not state.counts.get(Status.PRUNED):
+        return []
+    found = effort(state)
+    lines = [_RULE, "RUNS THAT WERE STOPPED EARLY:", _THIN]
+    if found.full:
+        lines.append(f"Spent {found.spent} of {found.full} epochs ({100 * found.spent / found.full:.1f} %)")
+    rows = [[str(epoch), str(count)] for epoch, count in found.stopped_at.items()]
+    return [*lines, "", *table(["stopped after epoch", "runs"], rows)]
+
+
 def _scores(group: Group) -> list[str]:
-    score = f"{metric_name(group.objective, short=True)}: {mean_and_spread(group.objective, group.score)}"
-    score += f" (n={group.score.n})" if len(group.runs) > 1 else ""
+    shown = [
+        f"{metric_name(goal.text, short=True)}: {mean_and_spread(goal.text, score)}"
+        for goal, score in zip(group.goals, group.scores, strict=True)
+    ]
+    shown[-1] += f" (n={group.score.n})" if len(group.runs) > 1 else ""
     others = [
-        f"Test Acc: {number('test_acc', group.over('test_acc').mean)}",
-        f"Sparsity: {number('final_sparsity', group.over('final_sparsity').mean)}",
+        f"Test Acc: {number('test_acc', group.over('test_acc').center)}",
+        f"Sparsity: {number('final_sparsity', group.over('final_sparsity').center)}",
         f"Time: {_seconds(group)}",
     ]
-    return others if group.objective == "test_acc" and len(group.runs) == 1 else [score, *others]
+    return others if group.objective == "test_acc" and len(group.runs) == len(group.goals) == 1 else [*shown, *others]
 
 
 def _against_best(group: Group) -> str:
@@ -194,21 +284,37 @@ def _some(names: list[str]) -> str:
 
 
 def _ranking_table(ranking: Ranking, top: int) -> list[str]:
-    has_test = ranking.objective != "test_acc"
+    names = [goal.text for goal in ranking.objectives.goals]
+    has_test = "test_acc" not in names
     repeats = ranking.has_repeats
-    headers = ["#", ranking.objective, *(["n"] if repeats else []), *(["test_acc"] if has_test else []), "time"]
-    headers += [*(["against best"] if repeats else []), *ranking.columns, "config"]
+    compares = repeats and not ranking.has_fronts
+    headers = ["front" if ranking.has_fronts else "#", *map(one_line, names), *(["n"] if repeats else [])]
+    headers += [*(["test_acc"] if has_test else []), "time", *(["against best"] if compares else []), *ranking.columns, "config"]
     rows = []
     for group in ranking.ranked[:top]:
-        row = [str(group.rank), mean_and_spread(ranking.objective, group.score)]
+        row = [str(group.rank), *map(mean_and_spread, names, group.scores)]
         row += [_num_of(group)] if repeats else []
         row += [mean_and_spread("test_acc", group.over("test_acc"))] if has_test else []
         row += [duration(group.wall_s.mean)]
-        row += [_VERDICTS[group.verdict] if group.verdict else ""] if repeats else []
+        row += [_VERDICTS[group.verdict] if group.verdict else ""] if compares else []
         row += [one_line(group.values.get(name, MISSING)) for name in ranking.columns]
         rows.append([*row, _config_cell(group)])
     lines = table(headers, rows, left=["against best", *ranking.columns, "config"])
     hidden = len(ranking.ranked) - len(rows)
+    return [*lines, f"... and {hidden} more"] if hidden > 0 else lines
+
+
+def _infeasible_table(ranking: Ranking, top: int) -> list[str]:
+    names = [goal.text for goal in ranking.objectives.goals]
+    shown = ranking.infeasible[:top]
+    if not shown:
+        return []
+    rows = []
+    for group in shown:
+        broken = "; ".join(text for text in _kept_and_broken(ranking, group) if text.startswith("breaks"))
+        rows.append([*map(mean_and_spread, names, group.scores), broken, _config_cell(group)])
+    lines = table([*map(one_line, names), "not ranked, as it", "config"], rows, left=["not ranked, as it", "config"])
+    hidden = len(ranking.infeasible) - len(rows)
     return [*lines, f"... and {hidden} more"] if hidden > 0 else lines
 
 
@@ -223,7 +329,14 @@ def _config_cell(group: Group) -> str:
 
 def _legend(ranking: Ranking) -> str:
     lines = [f"Ranked by {_criterion(ranking)}."] if len(ranking.ranked) > 1 else []
-    if ranking.has_repeats:
+    if ranking.has_fronts:
+        if len(ranking.ranked) > 1:
+            lines.append("front 1: no other setting is at least as good in every objective and better in one; 2: none but those.")
+        if ranking.has_repeats:
+            lines.append(
+                "±: sample standard deviation over n seeds. Fronts are made of the values before it, whatever the noise."
+            )
+    elif ranking.has_repeats:
         lines += [
             "±: sample standard deviation over n seeds. tied: the 95% t interval of the difference from the best, paired by",
             "seed, includes 0; behind: it does not (one comparison at a time); unknown: that difference has no spread, with",
@@ -232,5 +345,7 @@ def _legend(ranking: Ranking) -> str:
     elif len(ranking.ranked) > 1:
         lines.append("One seed each: no spread is known, so close ranks may be chance (repeat them: CONFIG_SEED=1|2|3).")
     if ranking.unranked:
-        lines.append(f"Not ranked, for want of a run that passed: {plural(len(ranking.unranked), 'setting')}.")
+        pruned = sum(run.status is Status.PRUNED for group in ranking.unranked for run in group.runs)
+        stopped = f" ({plural(pruned, 'run')} stopped early)" if pruned else ""
+        lines.append(f"Not ranked, for want of a run that passed: {plural(len(ranking.unranked), 'setting')}{stopped}.")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ksweep.analysis import plots
+from ksweep.analysis import plots, search_plot
 from ksweep.analysis.load import SweepState, load_sweep
 from ksweep.analysis.ranking import Ranking, rank
 from ksweep.analysis.summary import csv_text, summary_rows
@@ -33,7 +33,11 @@ def analyze(dir: SweepDir) -> Analysis:
     ranking = rank(state)
     text = analysis_text(state, ranking)
     rows = summary_rows(state)
-    images = {dir.ranking_plot: plots.ranking_png(state, ranking), dir.curves_plot: plots.learning_curves_png(state, ranking)}
+    images = {
+        dir.ranking_plot: plots.ranking_png(state, ranking),
+        dir.curves_plot: plots.learning_curves_png(state, ranking),
+        dir.search_plot: search_plot.search_png(state, ranking),
+    }
     try:
         write_json(dir.summary, rows)
         write_text(dir.summary_csv, csv_text(rows))

@@ -21,11 +21,11 @@ CREATED_AT = 1_700_000_000.0
 class SweepMaker:
     """Makes one sweep directory, point by point."""
 
-    def __init__(self, path: Path, objective: str = "val_acc", direction: str = "maximize") -> None:
+    def __init__(self, path: Path, objective: str = "val_acc", direction: str = "maximize", **settings: str) -> None:
         path.mkdir(parents=True)
         self.dir = SweepDir(path)
         self.points: list[PointRecord] = []
-        self._objective, self._direction = objective, direction
+        self._objective, self._direction, self._settings = objective, direction, {"strategy": "grid"} | settings
 
     def add(
         self,
@@ -34,10 +34,12 @@ class SweepMaker:
         status: Status = Status.PASSED,
         reason: str = "",
         wall_s: float = 10.0,
+        ended_at: float | None = None,
         history: tuple[dict[str, Any], ...] = (),
         **metrics: float,
     ) -> RunDir:
-        """Add a point. PLANNED: nothing of it exists; RUNNING: a run directory without a result; else a finished run."""
+        """Add a point. PLANNED: nothing of it exists; RUNNING: a run directory without a result; else a finished run. Its config
+        asks for 10 epochs."""
         number = len(self.points) + 1
         point = PointRecord(
             config=f"config_{number:03d}", id=f"id{number}", run_dir=f"config_{number:03d}_x", values=dict(values or {})
@@ -59,7 +61,7 @@ class SweepMaker:
                 status=status,
                 reason=reason,
                 metrics=dict(metrics),
-                started_at=CREATED_AT,
+                started_at=CREATED_AT if ended_at is None else ended_at - wall_s,
                 wall_s=wall_s,
             )
             write_json(run.result, result.to_dict(), sync=False)
@@ -74,12 +76,12 @@ class SweepMaker:
             axes=[],
             objective=self._objective,
             direction=self._direction,
-            strategy="grid",
             created_at=CREATED_AT,
             git={},
             kconfig_hash="",
             counts={},
             points=self.points,
+            **self._settings,
         ).save(self.dir)
         return self.dir
 

@@ -1,0 +1,54 @@
+"""How far the runs of a sweep got, and what that cost: epochs, which is what stopping runs early saves."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from ksweep.analysis.load import RunRecord, SweepState, as_number, last_report
+from ksweep.contract.metrics import read_history
+from ksweep.contract.outcome import Status
+
+_NUM_EPOCHS = re.compile(r"^CONFIG_NUM_EPOCHS=(\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """`spent`: epochs that were trained; `full`: epochs of all runs, had none been stopped early, None where that is not known.
+
+    `stopped_at`: epoch -> number of runs that were stopped after it, in order.
+    """
+
+    spent: int
+    full: int | None
+    stopped_at: dict[int, int]
+
+
+def effort(state: SweepState) -> Effort:
+    """Of the whole sweep as it stands. A run that has not started has spent nothing, and counts in `full`."""
+    reached = [epochs_reached(run) or 0 for run in state.runs]
+    lengths = [_num_epochs(run) for run in state.runs]
+    longest = max((length for length in lengths if length), default=max(reached, default=0))
+    pruned = Counter(epoch for run, epoch in zip(state.runs, reached, strict=True) if run.status is Status.PRUNED)
+    return Effort(
+        spent=sum(reached),
+        full=sum(length or longest for length in lengths) if longest else None,
+        stopped_at=dict(sorted(pruned.items())),
+    )
+
+
+def epochs_reached(run: RunRecord) -> int | None:
+    """The epoch of the newest report; the number of reports where they name none; None before the first."""
+    report = last_report(run)
+    epoch = as_number(report.get("epoch"))
+    if epoch is not None:
+        return int(epoch)
+    return len(read_history(run.dir.metrics)) if report else None
+
+
+def _num_epochs(run: RunRecord) -> int | None:
+    """How many epochs a run has that is not stopped, by its configuration."""
+    try:
+        found = _NUM_EPOCHS.search(run.dir.config.read_text(encoding="utf-8", errors="replace"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return int(found[1]) if found else None
