@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 
 # What a user gave is taken as plain text: make must not expand a $ in it, and `quote` keeps the shell from reading it.
-USER_VARIABLES := RANGE_CONFIG PARALLEL EPOCHS RESULTS CONFIG SYMBOL DEFCONFIG MERGE DATA_DIR TESTS O PYTHON VENV \
+USER_VARIABLES := RANGE_CONFIG STRATEGY TRIALS STRATEGIES SEEDS BUDGET PARALLEL EPOCHS RESULTS CONFIG SYMBOL DEFCONFIG MERGE DATA_DIR TESTS O PYTHON VENV \
                   KCONFIG_CONFIG KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG
 $(foreach v,$(USER_VARIABLES),$(if $(filter undefined,$(origin $v)),,$(eval override $v := $$(value $v))))
 $(foreach v,KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG,$(if $(filter undefined,$(origin $v)),,$(eval export $v)))
@@ -34,6 +34,8 @@ range_flag    := $(call option,--range,RANGE_CONFIG)
 results_flag  := --results $(call quote,$(results))
 configs_dir   := $(call quote,$(out)sweep_configs)
 epochs_flag   := $(call option,--epochs,EPOCHS)
+search_flags  := $(call option,--strategy,STRATEGY) $(call option,--trials,TRIALS)
+compare_flags := $(call option,--strategies,STRATEGIES) $(call option,--seeds,SEEDS) $(call option,--budget,BUDGET)
 jobs_flag     := $(call option,--jobs,PARALLEL)
 dry_flag      := $(if $(call yes,DRY_RUN),--dry-run)
 yes_flag      := $(if $(call yes,YES),--yes) $(dry_flag)
@@ -43,16 +45,16 @@ unexport PYTHONDONTWRITEBYTECODE  # without .pyc files every start of torch cost
 
 ## Sweep
 .PHONY: sweep sweep-parallel sweep-generate sweep-run sweep-estimate sweep-status sweep-watch sweep-monitor
-.PHONY: sweep-leaderboard sweep-analyze sweep-continue sweep-clean
+.PHONY: sweep-leaderboard sweep-analyze sweep-continue sweep-compare-strategies sweep-clean
 sweep: venv             ## expand RANGE_CONFIG, run what has not finished, print the ranking
-	$(ksweep) sweep $(range_flag) --out $(configs_dir) $(results_flag) $(epochs_flag) $(jobs_flag) $(yes_flag) $(fresh_flag)
+	$(ksweep) sweep $(range_flag) $(search_flags) --out $(configs_dir) $(results_flag) $(epochs_flag) $(jobs_flag) $(yes_flag) $(fresh_flag)
 sweep-parallel: sweep   ## the same; PARALLEL=4 sets the runs at a time
 sweep-generate: venv    ## only expand RANGE_CONFIG, into O/sweep_configs
-	$(ksweep) generate $(range_flag) --out $(configs_dir) $(results_flag) $(epochs_flag) $(jobs_flag) $(yes_flag)
+	$(ksweep) generate $(range_flag) $(search_flags) --out $(configs_dir) $(results_flag) $(epochs_flag) $(jobs_flag) $(yes_flag)
 sweep-run: venv         ## only run what sweep-generate wrote
 	$(ksweep) run --config-dir $(configs_dir) --output-dir $(call quote,$(results)) $(jobs_flag) $(yes_flag) $(fresh_flag)
 sweep-estimate estimate: venv ## how long a sweep takes, or what is left of one
-	$(ksweep) estimate $(results_flag) $(range_flag) $(epochs_flag) $(jobs_flag)
+	$(ksweep) estimate $(results_flag) $(range_flag) $(search_flags) $(epochs_flag) $(jobs_flag)
 sweep-status: venv      ## state of the latest sweep, in one screen
 	$(ksweep) status $(results_flag)
 sweep-watch sweep-monitor: venv ## state of the latest sweep, live
@@ -63,6 +65,8 @@ sweep-analyze: venv     ## rank, write and draw the results again
 	$(ksweep) analyze $(results_flag)
 sweep-continue continue: venv ## continue the latest sweep
 	$(ksweep) continue $(results_flag) $(jobs_flag) $(dry_flag)
+sweep-compare-strategies: venv ## strategies on one range file with equal epochs, drawn; STRATEGIES= SEEDS= BUDGET=
+	$(ksweep) compare-strategies $(results_flag) $(range_flag) $(compare_flags) $(jobs_flag) $(fresh_flag)
 sweep-clean:            ## remove O/sweep_configs
 	$(Q)scripts/clean.sh configs $(call quote,$(out))
 
@@ -77,7 +81,7 @@ rerun-failed: venv      ## run the failed runs of the latest sweep again
 summary: venv           ## print the analysis of the latest sweep
 	$(ksweep) summary $(results_flag)
 check: venv             ## check RANGE_CONFIG or CONFIG; starts nothing
-	$(ksweep) check $(range_flag) $(epochs_flag) $(call option,--config,CONFIG) --dot-config $(call quote,$(config))
+	$(ksweep) check $(range_flag) $(search_flags) $(epochs_flag) $(call option,--config,CONFIG) --dot-config $(call quote,$(config))
 why: venv               ## where the values of CONFIG (.config) come from; SYMBOL=X for one
 	$(ksweep) why $(call quote,$(or $(CONFIG),$(config))) $(call option,--symbol,SYMBOL)
 
@@ -124,7 +128,7 @@ randconfig: venv        ## .config drawn at random from all that is legal
 	$(kconf) randconfig
 
 ## Tree
-.PHONY: help venv test lint pictures bench-launch bench-expand bench-step bench-optim clean mrproper
+.PHONY: help venv test lint pictures bench-launch bench-expand bench-step bench-optim bench-search bench-hpo bench-asha clean mrproper
 help:                   ## this list
 	@awk -f scripts/help.awk Makefile
 venv:                   ## make VENV, or bring it up to requirements.txt (all others do so themselves)
@@ -136,6 +140,8 @@ lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
 bench-launch bench-expand bench-step bench-optim: venv ## measure launching, expansion, the training step, optimizers and pruning
 	$(Q)$(python) tests/bench/$(@:bench-%=%).py
+bench-search bench-hpo bench-asha: venv ## measure samplers, search on tables of real results, and what asha spends and finds
+	$(Q)$(python) tests/bench/$(@:bench-%=%).py
 pictures: venv          ## draw the pictures of the README again
 	$(Q)$(python) tests/pictures/draw.py
 clean:                  ## remove caches and sweep_configs; keeps .config, results and data
@@ -145,7 +151,12 @@ mrproper:               ## clean, .config and VENV too; with SURE=1 all sweeps i
 
 ## Variables
 #: RANGE_CONFIG=  range file: a path, or a name in defconfigs/ (lenet5-sweep)
+#: STRATEGY=      how points are chosen: grid, random, qmc, tpe, gp, cmaes, nsga2, halving, asha, hyperband, pbt
+#: TRIALS=        points to run, where the strategy chooses them
 #: PARALLEL=      runs at a time (one for each GPU, or CPU core)
+#: STRATEGIES=    strategies to compare (random,tpe,asha,hyperband)
+#: SEEDS=         seeds of each (3)
+#: BUDGET=        epochs of each, all runs together
 #: EPOCHS=        epochs of each run, whatever the range file says
 #: RESULTS=       results directory, or one sweep in it (O/test_matrix_results)
 #: CONFIG=        one config file, for rerun, check and why

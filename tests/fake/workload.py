@@ -35,6 +35,8 @@ def main() -> int:
     if behaviour == "orphan":  # leaves its group and session, and outlives its parent
         subprocess.Popen(["sleep", "3599"], start_new_session=True)
         subprocess.Popen(["sleep", "3598"])
+    if run.why_stop(step=first - 1, epoch=first - 1):
+        return 143
     value = x / 1000 + (first - 1) / 100
     for epoch in range(first, config.int("NUM_EPOCHS") + 1):
         time.sleep(config.int("EPOCH_MS") / 1000)

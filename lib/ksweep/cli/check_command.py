@@ -47,6 +47,14 @@ def _check_config(tree: Tree, path: Path) -> list[str]:
 def _check_range(tree: Tree, name: str, args: argparse.Namespace) -> list[str]:
     try:
         file = tree.read_range(name)
+        overrides = tree.overrides(args)
+        if tree.strategy(file, overrides) != "grid":
+            from ksweep.cli.searching import plan_search
+
+            plan = plan_search(tree, file, overrides)
+            plan.strategy(1)
+            say("\n".join(reversed(plan.lines)))
+            return []
         expansion = tree.expand(file, args)
     except RequestError as error:
         return list(error.problems)

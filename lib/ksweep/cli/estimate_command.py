@@ -11,15 +11,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ksweep.analysis.load import find_sweep
+from ksweep.cli.searching import plan_search
 from ksweep.cli.single import run_single
 from ksweep.cli.tree import Tree, add_range_arguments, say
 from ksweep.contract.errors import KsweepError, RequestError
 from ksweep.contract.outcome import Status
 from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.sweepfile import SweepRecord
+from ksweep.kconfig.resolve import Overrides
+from ksweep.space.rangefile import RangeFile
 from ksweep.sweep.configs import PlannedConfig
 from ksweep.sweep.durations import Durations, makespan
 from ksweep.sweep.progress import duration_text
+from ksweep.sweep.steering import has_rungs
 from ksweep.sweep.store import find_continuable, results_of, results_root, settled_result, sweeps_newest_first
 from ksweep.sweep.sweep import config_values, slots_for
 
@@ -64,13 +68,21 @@ def _left_to_run(tree: Tree, args: argparse.Namespace) -> tuple[SweepDir | None,
     if not args.range:
         try:
             dir = find_sweep(args.results)
+            record = SweepRecord.load(dir)
         except RequestError:
             pass  # no sweep yet: the default range file it is
         else:
-            record = SweepRecord.load(dir)
+            if record.base:
+                raise RequestError(
+                    f"{dir.path}: strategy {record.strategy} chooses its points while it runs; name the range file "
+                    "(RANGE_CONFIG=...) for an estimate of the whole, or see make sweep-status"
+                )
             done = results_of(dir, record)
             return dir, [(dir.configs / p.config).read_text() for p in record.active_points if p.id not in done], len(done)
     file = tree.read_range(args.range)
+    overrides = tree.overrides(args)
+    if tree.strategy(file, overrides) != "grid":
+        return None, _searched(tree, file, overrides), 0
     points = tree.expand(file, args).points
     found = find_continuable(
         results_root(args.results), str(file.path.resolve()) if file.path else "", {point.id for point in points}
@@ -78,6 +90,20 @@ def _left_to_run(tree: Tree, args: argparse.Namespace) -> tuple[SweepDir | None,
     known = results_of(*found) if found else {}
     left = [point.text for point in points if point.id not in known]
     return found[0] if found else None, left, len(points) - len(left)
+
+
+def _searched(tree: Tree, file: RangeFile, overrides: Overrides) -> list[str]:
+    """One text for each complete run that a search comes to."""
+    plan = plan_search(tree, file, overrides)
+    strategy = plan.strategy(len(slots_for(plan.values, None)))
+    num_points = plan.num_points(strategy)
+    if num_points is None:
+        raise RequestError(
+            f"{file.path}: how many points strategy {plan.values['SWEEP_STRATEGY']} runs is not known; give TRIALS="
+        )
+    if has_rungs(plan.values):
+        say(f"strategy {plan.values['SWEEP_STRATEGY']} stops most of its runs early: an upper bound, all points run in full")
+    return [plan.space.base_text] * (num_points * plan.num_repeats)
 
 
 def _durations(dirs: Iterable[SweepDir], work: set[tuple[str, ...]]) -> Durations:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ksweep.cli.running import check_size
 from ksweep.cli.tree import Tree, add_range_arguments, add_start_arguments, say
+from ksweep.contract.errors import RequestError
 from ksweep.kconfig.resolve import Expansion
 from ksweep.space.rangefile import RangeFile
 from ksweep.sweep.configs import SUMMARY_TEXT, assign_labels, known_labels, owned_configs, plan_text, write_configs
@@ -29,7 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
-    file, expansion = expand(Tree(), args)
+    tree = Tree()
+    file = tree.read_range(args.range)
+    if (strategy := tree.strategy(file, tree.overrides(args))) != "grid":
+        raise RequestError(
+            f"{file.path}: strategy {strategy} chooses its points while the sweep runs; run it with make sweep, or expand all "
+            "of them with STRATEGY=grid"
+        )
+    expansion = expand(tree, file, args)
     if args.dry_run:
         show(file, expansion, labels_of(file, expansion, args))
         return 0
@@ -38,9 +46,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def expand(tree: Tree, args: argparse.Namespace) -> tuple[RangeFile, Expansion]:
-    """The range file and its points; prints the counts."""
-    file = tree.read_range(args.range)
+def expand(tree: Tree, file: RangeFile, args: argparse.Namespace) -> Expansion:
+    """The points of a range file; prints the counts."""
     expansion = tree.expand(file, args)
     counts = expansion.counts
     for note in expansion.notes:
@@ -48,7 +55,7 @@ def expand(tree: Tree, args: argparse.Namespace) -> tuple[RangeFile, Expansion]:
     say(f"{file.path}: cartesian {counts['cartesian']} -> legal {counts['legal']} -> distinct {counts['distinct']}")
     limit = int(config_values(expansion.points[0].text).get("SWEEP_MAX_RUNS", len(expansion.points)))
     check_size(len(expansion.points), limit, is_confirmed=args.yes or args.dry_run)
-    return file, expansion
+    return expansion
 
 
 def labels_of(file: RangeFile, expansion: Expansion, args: argparse.Namespace) -> dict[str, str]:

@@ -13,11 +13,13 @@ from ksweep.contract.sweepfile import SweepRecord
 from ksweep.sweep.configs import ConfigSet
 from ksweep.sweep.delivery import Delivery
 from ksweep.sweep.progress import duration_text, make_progress
+from ksweep.sweep.runner import SweepRun
+from ksweep.sweep.steering import check_steering, objectives_from
 from ksweep.sweep.store import SweepLock, check_results_root, find_continuable, new_sweep_dir, results_of, results_root, save_plan
 from ksweep.sweep.sweep import command_of, config_values, run_sweep, slots_for
 
 LOCK = ".lock"  # in the results directory: held while a sweep directory is found or made
-STEERING = ("SWEEP_OBJECTIVE", "SWEEP_DIRECTION", "SWEEP_STRATEGY")
+STEERING = ("SWEEP_OBJECTIVE", "SWEEP_DIRECTION", "SWEEP_STRATEGY", "SWEEP_CONSTRAINTS", "SWEEP_AGGREGATE")
 
 
 def check_size(num_runs: int, limit: int, *, is_confirmed: bool) -> None:
@@ -44,6 +46,7 @@ def run_plan(
     values = config_values(plan.configs[0].text)
     results = results_root(results)
     _check_steering(plan)
+    check_steering(values, objectives_from(values), tree.root)
     dir, before = _find(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)
     planned = {config.id for config in plan.configs}
     done = {id for id in (results_of(dir, before) if dir and before else {}) if id in planned}
@@ -78,6 +81,10 @@ def continue_sweep(
     """Run what has no final result in a sweep, and what `is_wanted` again; rank it. Returns the exit code."""
     record = SweepRecord.load(dir)
     _check_texts(tree, dir, record)
+    if record.base:
+        from ksweep.cli.searching import continue_search
+
+        return continue_search(tree, dir, record, jobs=jobs, is_dry=is_dry, is_wanted=is_wanted)
     if is_dry:
         kept = {id for id, result in results_of(dir, record).items() if not is_wanted(result)}
         todo = [point.config for point in record.active_points if point.id not in kept]
@@ -123,6 +130,11 @@ def _run_and_report(
     outcome = run_sweep(
         tree.root, dir, record, lock, jobs=jobs, selectors=tree.selectors, is_wanted=is_wanted, progress_of=make_progress
     )
+    return report_outcome(tree, dir, record, outcome)
+
+
+def report_outcome(tree: Tree, dir: SweepDir, record: SweepRecord, outcome: SweepRun) -> int:
+    """Say what came of a sweep, and rank it; returns the exit code."""
     if outcome.num_started and outcome.launch_s:
         say(f"launching {outcome.num_started} runs took {duration_text(outcome.launch_s)} together")
     if outcome.is_request_wrong:
@@ -132,6 +144,8 @@ def _run_and_report(
     except KsweepError as error:  # a full disk, say; the results stand, and why the sweep stopped is said below
         warn(str(error))
         code = 1
+    if outcome.over:
+        say(outcome.over)
     if outcome.stopped:
         warn(outcome.stopped)
         return 1
@@ -154,7 +168,8 @@ def report(tree: Tree, dir: SweepDir, record: SweepRecord, results: Mapping[str,
 
         analyze(dir)
     say(ranking_text(dir))
-    say(f"more in {dir.path}: {dir.analysis.name}, {dir.ranking_plot.name}, {dir.curves_plot.name}, {dir.summary.name}")
+    shown = (dir.analysis, dir.ranking_plot, dir.curves_plot, dir.search_plot, dir.summary)
+    say(f"more in {dir.path}: {', '.join(path.name for path in shown if path.exists())}")
     return 1 if any(result.status.is_bad for result in results.values()) else 0
 
 

@@ -1,6 +1,7 @@
 """Expand a range file, run every legal combination that has no result yet, rank the results.
 
-The same command continues after any interruption, and starts nothing when all is done.
+With a strategy other than grid the points are chosen while the sweep runs; all else is the same. The same command continues
+after any interruption, and starts nothing when all is done.
 Exit code: 0 all good, 1 some runs failed, 2 the request was wrong.
 """
 
@@ -22,12 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
     tree = Tree()
-    file, expansion = expand(tree, args)
+    file = tree.read_range(args.range)
+    overrides = tree.overrides(args)
+    if tree.strategy(file, overrides) != "grid":
+        from ksweep.cli.searching import plan_search, run_search
+
+        plan = plan_search(tree, file, overrides)
+        return run_search(tree, plan, args.results, is_fresh=args.fresh, is_confirmed=args.yes, is_dry=args.dry_run)
+    expansion = expand(tree, file, args)
     labels = {} if args.fresh else labels_of(file, expansion, args)
     if args.dry_run:
         show(file, expansion, labels)
         return 0
     with owned_configs(args.out):  # until they are read: another sweep may be about to write its own there
         write(file, expansion, args, labels)
-        plan = read_configs(args.out, tree.resolver)
-    return run_plan(tree, plan, args.results, is_fresh=args.fresh, is_confirmed=args.yes)
+        configs = read_configs(args.out, tree.resolver)
+    return run_plan(tree, configs, args.results, is_fresh=args.fresh, is_confirmed=args.yes)

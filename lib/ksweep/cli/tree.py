@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,13 +11,15 @@ from kconfiglib import Kconfig
 
 from ksweep.contract.errors import RequestError
 from ksweep.contract.provenance import git_state
+from ksweep.kconfig.functions import declared_aliases
 from ksweep.kconfig.presets import find_preset
-from ksweep.kconfig.resolve import Expansion, Resolver
+from ksweep.kconfig.resolve import Expansion, Overrides, Resolver
 from ksweep.kconfig.tree import load_tree, tree_hash
-from ksweep.space.rangefile import RangeFile, parse_range_file
+from ksweep.space.rangefile import RangeFile, parse_range_text, read_text
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_RANGE = "lenet5-sweep"
+VARIABLES = {"epochs": "EPOCHS", "jobs": "PARALLEL", "strategy": "STRATEGY", "trials": "TRIALS"}  # of make
 ENV_KCONFIG = "KSWEEP_KCONFIG"  # another top Kconfig file than the tree's own, below the tree
 
 
@@ -60,16 +62,41 @@ class Tree:
 
     def read_range(self, name: str | None) -> RangeFile:
         """The range file that `name` means, the default one for None; `expand` reports its problems with its own."""
-        return parse_range_file(find_preset(self.root, name or DEFAULT_RANGE), lambda included: find_preset(self.root, included))
+        path = find_preset(self.root, name or DEFAULT_RANGE)
+        return self.parse_range(read_text(path), path)
+
+    def parse_range(self, text: str, path: Path) -> RangeFile:
+        """A range file of this text; one that ends in .yaml is a search space as Optuna's users write it."""
+        if path.suffix not in (".yaml", ".yml"):
+            return parse_range_text(text, path, self.find_preset)
+        from ksweep.space.yamlspace import range_text_from_yaml
+
+        names = {symbol.name for symbol in self.kconf.unique_defined_syms}
+        space = range_text_from_yaml(text, path, names, declared_aliases(self.kconf))
+        for note in space.notes:
+            say(note)
+        return replace(parse_range_text(space.text, path, self.find_preset), text=text)
+
+    def find_preset(self, name: str) -> Path:
+        """The file that a name or path means."""
+        return find_preset(self.root, name)
+
+    def overrides(self, args: argparse.Namespace) -> dict[str, tuple[str, str]]:
+        """What the command line says instead of the range file: symbol -> (value, the variable that says it)."""
+        given = {"NUM_EPOCHS": "epochs", "SWEEP_PARALLEL_JOBS": "jobs", "SWEEP_STRATEGY": "strategy", "SWEEP_TRIALS": "trials"}
+        return {
+            symbol: (getattr(args, name), VARIABLES[name]) for symbol, name in given.items() if getattr(args, name) is not None
+        }
+
+    def strategy(self, file: RangeFile, overrides: Overrides) -> str:
+        """The strategy that a range file asks for."""
+        symbol = self.kconf.syms["SWEEP_STRATEGY"]
+        self.resolver.set_base(self.resolver.request(file, overrides, for_grid=False).fixed)
+        return str(symbol.str_value)
 
     def expand(self, file: RangeFile, args: argparse.Namespace) -> Expansion:
         """All points of a range file, with --epochs and --jobs in place of its own lines."""
-        overrides = {}
-        if args.epochs is not None:
-            overrides["NUM_EPOCHS"] = args.epochs, "EPOCHS"
-        if args.jobs is not None:
-            overrides["SWEEP_PARALLEL_JOBS"] = args.jobs, "PARALLEL"
-        return self.resolver.expand(file, overrides)
+        return self.resolver.expand(file, self.overrides(args))
 
 
 def config_file(path: Path) -> Path:
@@ -78,10 +105,14 @@ def config_file(path: Path) -> Path:
 
 
 def add_range_arguments(parser: argparse.ArgumentParser) -> None:
-    """--range, --epochs, --jobs. Values stay text: Kconfig checks them, and its message names what is allowed."""
+    """--range, --epochs, --jobs, --strategy, --trials. Values stay text: Kconfig checks them, and says what is allowed."""
     parser.add_argument("--range", metavar="R", help=f"range file: a path, or a name in defconfigs/ (default: {DEFAULT_RANGE})")
     parser.add_argument("--epochs", metavar="N", help="NUM_EPOCHS, whatever the range file says")
     parser.add_argument("--jobs", metavar="N", help="parallel runs, whatever the range file says")
+    parser.add_argument(
+        "--strategy", metavar="S", help="SWEEP_STRATEGY, whatever the range file says: grid, random, tpe, asha ..."
+    )
+    parser.add_argument("--trials", metavar="N", help="SWEEP_TRIALS, whatever the range file says")
 
 
 def add_start_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,5 +12,7 @@ delivery.py      did every swept symbol arrive?
 durations.py     what runs took: order of starts, ETA, estimates
 device_stats.py  samples of a run's GPU
 journal.py       append-only record of events
+callbacks.py     commands and functions that are told of them
+handover.py      checkpoints of a run for one that goes on from it
 progress.py      what people see while it runs
 """

@@ -10,8 +10,10 @@ from ksweep.contract.atomic import read_json
 from ksweep.contract.metrics import read_history
 from ksweep.contract.outcome import Status
 from ksweep.contract.paths import RunDir
+from ksweep.space.objective import Constraint, Goal, Objectives
 
 REFUSED = 2  # exit code by which a trainer says that its configuration is not acceptable
+STOPPED = 143  # exit code of a trainer that has saved and stopped, as it was asked to
 LOG_TAIL_BYTES = 16_384
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|_STATUS_ALLOC_FAILED"  # torch and CUDA, cuBLAS and cuDNN, on a device
@@ -44,17 +46,23 @@ def judge(
     exit_code: int | None,
     signal_number: int | None,
     ended_because: tuple[Status, str] | None,
-    objective: str,
+    objectives: Objectives,
     attempt: int,
+    paused: str = "",
 ) -> Verdict:
     """The verdict on one attempt.
 
     `exit_code` or `signal_number` say how the process ended (neither: it vanished); `ended_because` is set when the
-    runner ended it. An exit code of 0 is not enough: the objective must have been reported, as a finite number.
+    runner ended it. An exit code of 0 is not enough: each goal must have a finite value, each constraint its metrics.
+    `paused` says why the run was to stop where its last report stands; if it has left by itself with no final word, it is pruned
+    for that reason, and its metrics are those of its last report.
     """
     told = _told(dir, attempt)
     metrics = _final_metrics(dir, told)
-    status, reason = _status(dir, exit_code, signal_number, ended_because, objective, metrics, told)
+    if paused and ended_because is None and not told and exit_code in (0, STOPPED):
+        status, reason = Status.PRUNED, paused
+    else:
+        status, reason = _status(dir, exit_code, signal_number, ended_because, objectives, metrics, told)
     return Verdict(
         status=status,
         reason=reason,
@@ -96,14 +104,14 @@ def _status(
     exit_code: int | None,
     signal_number: int | None,
     ended_because: tuple[Status, str] | None,
-    objective: str,
+    objectives: Objectives,
     metrics: dict[str, float | None],
     told: dict[str, Any],
 ) -> tuple[Status, str]:
     if ended_because and (exit_code != 0 or not told):
         return ended_because  # an exit code of 0 after a SIGTERM is no proof that the run was finished
     if exit_code == 0:
-        return _judge_clean_exit(objective, metrics, told)
+        return _judge_clean_exit(objectives, metrics, told)
     tail = _ATTEMPT.split(log_tail(dir.log))[-1]
     if reason := _out_of_memory(tail):
         return Status.OOM, reason
@@ -118,16 +126,20 @@ def _status(
     return Status.FAILED, f"exit code {exit_code}: {_last_line(tail) or 'no output'}"
 
 
-def _judge_clean_exit(objective: str, metrics: dict[str, float | None], told: dict[str, Any]) -> tuple[Status, str]:
+def _judge_clean_exit(objectives: Objectives, metrics: dict[str, float | None], told: dict[str, Any]) -> tuple[Status, str]:
     if told.get("status") == "diverged":
         return Status.DIVERGED, told.get("reason") or "the trainer said so"
-    if not objective:
-        return Status.PASSED, ""
-    if objective not in metrics:
-        reported = ", ".join(sorted(metrics)) or "nothing"
-        return Status.FAILED, f"exit code 0, but the objective {objective} was not reported; reported: {reported}"
-    if metrics[objective] is None:
-        return Status.DIVERGED, f"the objective {objective} is not a finite number"
+    asked: list[Goal | Constraint] = [*objectives.goals, *objectives.constraints]
+    for item in asked:
+        what = f"the {'objective' if isinstance(item, Goal) else 'constraint'} {item.text}"
+        for name in item.names:
+            if name not in metrics:
+                problem = "was not reported" if name == item.text else f"needs {name}, which was not reported"
+                reported = ", ".join(sorted(metrics)) or "nothing"
+                return Status.FAILED, f"exit code 0, but {what} {problem}; reported: {reported}"
+    for goal in objectives.goals:
+        if goal.value(metrics) is None:
+            return Status.DIVERGED, f"the objective {goal.text} is not a finite number"
     return Status.PASSED, ""
 
 

@@ -26,13 +26,16 @@ def duration_text(seconds: float) -> str:
 
 @dataclass
 class Board:
-    """What there is to show, kept by the runner. `running`: config -> (slot, start on the monotonic clock, last report)."""
+    """What there is to show, kept by the runner. `running`: config -> (slot, start on the monotonic clock, last report).
+
+    `value_of`: the first objective of a run, whatever became of it."""
 
     total: int
     objective: str
     done: Counter[Status] = field(default_factory=Counter)
     running: dict[str, tuple[int, float, str]] = field(default_factory=dict)
     eta_s: Callable[[], float | None] = lambda: None
+    value_of: Callable[[Result], float | None] = lambda result: None
     best: tuple[str, float] | None = None
     notice: str = ""
 
@@ -76,8 +79,10 @@ class Progress(ABC):
 
 
 def _ended_line(board: Board, config: str, values: Mapping[str, str], result: Result) -> str:
-    value = result.metrics.get(board.objective)
+    value = board.value_of(result)
     what = result.reason if result.status.is_bad or value is None else f"{board.objective} {value:.4f}"
+    if result.status == Status.PRUNED and value is not None:
+        what += f"; {result.reason}"
     again = f", attempt {result.attempt}" if result.attempt > 1 else ""
     shown = " ".join(f"{name}={text}" for name, text in values.items())
     return f"{config} {result.status} in {duration_text(result.wall_s)}{again}: {what}" + (f"   [{shown}]" if shown else "")

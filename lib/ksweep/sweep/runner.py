@@ -1,7 +1,8 @@
 """The runner: starts the runs of a sweep in its slots, watches them, ends them, records how they ended.
 
-How it works. One thread, one loop: fill free slots, wait for what the executor reports, look at the limits, show progress.
-A run goes through
+How it works. One thread, one loop: fill free slots, wait for what the executor reports, read the runs' own reports, look at the
+limits, show progress. What is started is the queue first; when it is empty a search, where there is one, is asked for more. A
+run goes through
 
   run directory made, config.txt written -> submitted, provenance.json -> started -> ended -> judged -> result.json -> journal
 
@@ -13,39 +14,47 @@ Ctrl-C: once lets the running ones finish and starts no more; twice ends them. S
 
 import errno
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ksweep.contract.atomic import read_json, write_json
-from ksweep.contract.metrics import read_history
 from ksweep.contract.outcome import Result, Status
 from ksweep.contract.paths import RunDir
-from ksweep.contract.run import ENV_ATTEMPT, ENV_RUN_DIR
+from ksweep.contract.run import ENV_ATTEMPT, ENV_RESOURCE, ENV_RUN_DIR, ENV_UNTIL
 from ksweep.execute.base import Ended, Executor, Started, Task
+from ksweep.space.objective import Goal, Objectives
+from ksweep.sweep.callbacks import Callbacks, Event
 from ksweep.sweep.delivery import Delivery
 from ksweep.sweep.device_stats import DeviceStats, open_nvml
 from ksweep.sweep.durations import Durations, makespan
+from ksweep.sweep.handover import drop_checkpoints, hand_over
 from ksweep.sweep.journal import Journal
 from ksweep.sweep.judge import Verdict, judge
 from ksweep.sweep.progress import Board, Progress
+from ksweep.sweep.pruning import LivePruning
+from ksweep.sweep.reports import Report, Reports, curve_of, furthest, not_finite, resource_of
+from ksweep.sweep.search import RunOrder, Search
 from ksweep.sweep.slots import Slot
+from ksweep.sweep.stop import StopRules
 from ksweep.sweep.store import settled_result
 
 POLL_S = 0.2
 WATCH_INTERVAL_S = 1.0
 CANCEL_GRACE_S = 10.0  # between SIGTERM and SIGKILL: time to save a checkpoint
+SELF_STOP_S = 2.0  # for a run to end by itself that has every reason to, before it is told
+LOSSES = ("train_loss", "val_loss")  # watched beside the objectives: where one is not finite, nothing is to be hoped for
 REORDER_GROWTH = 1.5  # the queue is sorted anew each time the number of known durations has grown by this factor
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One point to run: where (an absolute path), what text, its seed and swept values, whether it may use its slot's
-    device, the command that trains it."""
+    device, the command that trains it. `until`: the resource at which it stops for now (None: its end); `parent`: the run from
+    whose checkpoint it starts."""
 
     config: str
     id: str
@@ -55,18 +64,49 @@ class RunSpec:
     seed: str | None
     uses_devices: bool
     argv: tuple[str, ...]
+    until: int | None = None
+    parent: RunDir | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What steers a sweep, from its resolved SWEEP_ symbols (see Kconfig). Times in seconds, 0: no limit."""
 
-    objective: str
-    maximize: bool
+    objectives: Objectives
+    resource: str  # what reports count: epoch or step
+    stop_rules: StopRules
     run_timeout_s: int
     silence_timeout_s: int
     retries: int
     keep_checkpoints: bool
+
+    @property
+    def goal(self) -> Goal | None:
+        """The first objective, by which curves and the best so far are told."""
+        return self.objectives.goals[0] if self.objectives.goals else None
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of it is better."""
+        return self.goal is None or self.goal.is_maximized
+
+    def value_of(self, result: Result) -> float | None:
+        """The first objective of a run that passed and keeps the constraints; None of any other."""
+        if result.status != Status.PASSED or self.goal is None:
+            return None
+        is_feasible = self.objectives.is_feasible(result.metrics)
+        return self.goal.value(result.metrics) if is_feasible else None
+
+    def stop_reason(self, ended: Sequence[Result], num_slots: int, total: int) -> str:
+        """The stop rule that holds already, before anything is started; empty: none. `total`: epochs or steps trained."""
+        slot_s = sum(result.wall_s for result in ended)
+        return self.stop_rules.reason(
+            wall_s=slot_s / num_slots,
+            slot_s=slot_s,
+            total=total,
+            values=[self.value_of(result) for result in ended],
+            maximize=self.maximize,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +117,7 @@ class _Waiting:
     attempt: int
     earlier: list[str]
     num_bad: int = 0
+    spent_s: float = 0.0  # in attempts that it goes on from
 
 
 @dataclass(kw_only=True)
@@ -92,6 +133,12 @@ class _Active:
     ended_because: tuple[Status, str] | None = None
     force_at: float | None = None
     device_stats: DeviceStats | None = None
+    reports: Reports
+    curve: dict[int, float]
+    resource: int = 0
+    reported_at: float = 0.0
+    report_interval_s: float = 0.0
+    leaves: tuple[float, tuple[Status, str]] | None = None  # since when it is about to end by itself, and as what
     pid: int | None = None  # leads a session of its own
 
     @property
@@ -105,17 +152,23 @@ class _Active:
 
 @dataclass(kw_only=True)
 class SweepRun:
-    """What came of `Runner.run`: all final results by point id, and why it stopped early, if it did."""
+    """What came of `Runner.run`: all final results by point id, and why it stopped early, if it did. `over`: the stop rule that
+    ended it, or why a search found no more points."""
 
     results: dict[str, Result] = field(default_factory=dict)
     num_started: int = 0
     launch_s: float = 0.0
     stopped: str = ""
+    over: str = ""
     is_request_wrong: bool = False
 
 
 class Runner:
-    """Runs points through an executor. `provenance` is what all runs share and goes into each run directory."""
+    """Runs points through an executor. `provenance` is what all runs share and goes into each run directory.
+
+    `search` chooses further points, whose specs `spec_of` makes; `pruning` decides which live runs are stopped; `callbacks_of`
+    makes what is told of it all, from a way to say something to people.
+    """
 
     def __init__(
         self,
@@ -128,7 +181,13 @@ class Runner:
         environment: Mapping[str, str],
         provenance: Mapping[str, Any],
         cwd: Path,
+        search: Search | None = None,
+        spec_of: Callable[[RunOrder], RunSpec] | None = None,
+        pruning: LivePruning | None = None,
+        callbacks_of: Callable[[Callable[[str], None]], Callbacks],
     ) -> None:
+        self._search, self._spec_of, self._pruning = search, spec_of, pruning
+        self._callbacks_of = callbacks_of
         self._executor, self._settings, self._journal, self._delivery = executor, settings, journal, delivery
         self._environment, self._provenance, self._cwd = environment, provenance, cwd
         self._slots = list(slots)
@@ -144,19 +203,36 @@ class Runner:
         self._eta: float | None = None
         self._eta_due = 0.0
         self._outcome = SweepRun()
+        self._goal = settings.goal
+        self._watched = (*(name for goal in settings.objectives.goals for name in goal.names), *LOSSES)
+        self._ended: list[float | None] = []  # the first objective of each run that has ended, in order
+        self._spent_s = 0.0
+        self._started_mono = time.monotonic()
 
     def run(
-        self, specs: Sequence[RunSpec], done: Sequence[tuple[Mapping[str, str], Result]], progress_of: Callable[[Board], Progress]
+        self,
+        specs: Sequence[RunSpec],
+        done: Sequence[tuple[Mapping[str, str], Result]],
+        progress_of: Callable[[Board], Progress],
+        num_planned: int = 0,
+        total: int = 0,
     ) -> SweepRun:
         """Run `specs` in this order, clearly longer ones first once durations are known.
 
-        `done` are results that stand already, with the swept values of their points.
+        `done` are results that stand already. `num_planned`: runs in all, where a search is to choose that many. `total`: epochs
+        or steps that were trained before.
 
         Returns when all have ended, or after an interruption. Never raises for what a run does.
         """
         self._outcome.results = {result.id: result for _, result in done}
-        self._board = Board(total=len(specs) + len(done), objective=self._settings.objective, eta_s=lambda: self._eta)
+        name = self._goal.text if self._goal else ""
+        self._board = Board(total=max(num_planned, len(specs) + len(done)), objective=name, eta_s=lambda: self._eta)
+        if self._goal:
+            goal = self._goal
+            self._board.value_of = lambda result: goal.value(result.metrics)
         self._values = {spec.id: spec.values for spec in specs}
+        self._total = total
+        self._wall_before_s = sum(result.wall_s for _, result in done) / len(self._slots)
         for values, result in done:
             self._count(result, values)
             self._delivery.add(values, result)
@@ -166,7 +242,15 @@ class Runner:
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             with progress_of(self._board) as self._progress:
-                self._loop()
+                self._callbacks = self._callbacks_of(self._progress.say)
+                self._callbacks.emit(Event.SWEEP_STARTED, num_runs=self._board.total, num_done=self._board.done.total())
+                try:
+                    self._loop()
+                finally:
+                    counts = {str(status): count for status, count in self._board.done.items()}
+                    stopped = self._outcome.stopped or self._outcome.over
+                    self._callbacks.emit(Event.SWEEP_ENDED, counts=counts, stopped=stopped)
+                    self._callbacks.close()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -180,7 +264,8 @@ class Runner:
         """The first attempt, or the one after the last: an interrupted run goes on in its directory."""
         before = settled_result(spec.dir)
         if before is not None:
-            return _Waiting(spec=spec, attempt=before.attempt + 1, earlier=[*before.earlier, f"{before.status}: {before.reason}"])
+            earlier = [*before.earlier, f"{before.status}: {before.reason}"]
+            return _Waiting(spec=spec, attempt=before.attempt + 1, earlier=earlier, spent_s=before.wall_s)
         started = read_json(spec.dir.provenance)
         if not isinstance(started, dict):
             return _Waiting(spec=spec, attempt=1, earlier=[])
@@ -188,25 +273,63 @@ class Runner:
 
     def _loop(self) -> None:
         next_watch = 0.0
-        while self._queue or self._active:
-            if self._outcome.stopped and not self._active:
-                break
+        while True:
             self._fill()
+            if not self._active:
+                break
             for waiting in self._queue[-len(self._slots) :]:
                 self._prepare(waiting.spec)
             for event in self._executor.poll(POLL_S):
                 if event.key in self._active:
                     self._on_started(event) if isinstance(event, Started) else self._on_ended(event)
-            if (now := time.monotonic()) >= next_watch:
+            now = time.monotonic()
+            for key in list(self._active):
+                self._read_reports(key, now)
+            if now >= next_watch:
                 next_watch = now + WATCH_INTERVAL_S
                 self._watch(now)
                 self._update_eta(now)
             self._heed_signals()
             self._progress.tick()
+        if self._search and not self._outcome.stopped and not self._outcome.over:
+            self._outcome.over = self._search.why_over
 
     def _fill(self) -> None:
-        while self._queue and self._free and not self._outcome.stopped:
+        while self._free and not self._outcome.stopped and not self._outcome.over and (self._queue or self._ask()):
+            if reason := self._stop_rule():
+                self._outcome.over = reason
+                self._progress.say(f"{reason}: no more runs are started")
+                return
             self._start(self._queue.pop(), self._free.pop())
+
+    def _ask(self) -> bool:
+        """Put what the search wants to run next into the queue; False: nothing as long as no run ends."""
+        if self._search is None or self._spec_of is None:
+            return False
+        for order in self._search.next():
+            spec = self._spec_of(order)
+            if spec.parent:  # now, while no process works on the parent
+                hand_over(spec.parent, spec.dir)
+            self._values[spec.id] = spec.values
+            if self._outcome.results.pop(spec.id, None):
+                self._board.done[Status.PRUNED] -= 1  # it goes on
+            self._queue.insert(0, self._next_attempt(spec))
+        self._board.total = max(self._board.total, self._board.done.total() + len(self._active) + len(self._queue))
+        return bool(self._queue)
+
+    def _stop_rule(self) -> str:
+        settings = self._settings
+        if not settings.stop_rules.are_any:
+            return ""
+        now = time.monotonic()
+        running_s = sum(now - active.submitted_mono for active in self._active.values())
+        return settings.stop_rules.reason(
+            wall_s=self._wall_before_s + now - self._started_mono,
+            slot_s=self._spent_s + running_s,
+            total=self._total,
+            values=self._ended,
+            maximize=settings.maximize,
+        )
 
     # -- start -------------------------------------------------------------------------------------------------
 
@@ -225,6 +348,8 @@ class Runner:
         placed = {
             ENV_RUN_DIR: str(spec.dir.path),
             ENV_ATTEMPT: str(attempt),
+            ENV_RESOURCE: self._settings.resource,
+            **({} if spec.until is None else {ENV_UNTIL: str(spec.until)}),
             "OMP_NUM_THREADS": str(slot.threads),
             "CUDA_VISIBLE_DEVICES": (slot.device or "") if spec.uses_devices else "",
         }
@@ -233,7 +358,16 @@ class Runner:
                 log.write(f"\n=== attempt {attempt} ===\n")
         now = time.monotonic()
         key = f"{spec.config}#{attempt}"
-        active = _Active(waited=waiting, slot=slot, submitted_at=time.time(), submitted_mono=now, quiet_since=now)
+        active = _Active(
+            waited=waiting,
+            slot=slot,
+            submitted_at=time.time(),
+            submitted_mono=now,
+            quiet_since=now,
+            reports=Reports(spec.dir.metrics),
+            curve=curve_of(spec.dir.metrics, self._goal, self._settings.resource) if attempt > 1 else {},
+            resource=furthest(spec.dir.metrics, self._settings.resource) if attempt > 1 else 0,
+        )
         self._active[key] = active
         env = {**self._environment, **placed}
         self._executor.submit(Task(key=key, argv=spec.argv, env=env, cwd=self._cwd, log=spec.dir.log, threads=slot.threads))
@@ -259,6 +393,7 @@ class Runner:
     def _on_started(self, event: Started) -> None:
         active = self._active[event.key]
         active.pid = event.pid
+        self._callbacks.emit(Event.RUN_STARTED, config=active.spec.config, attempt=active.attempt, slot=active.slot.number)
         self._journal.add(
             "run_started", config=active.spec.config, attempt=active.attempt, pid=event.pid, slot=active.slot.number
         )
@@ -270,14 +405,16 @@ class Runner:
         spec = active.spec
         self._free.append(active.slot)
         self._board.running.pop(spec.config, None)
-        self._fill()  # first of all: the slot does not wait for the records of this run
+        if self._queue:
+            self._fill()  # first of all: the slot does not wait for the records of this run
         verdict = judge(
             spec.dir,
             exit_code=event.exit_code,
             signal_number=event.signal,
             ended_because=active.ended_because,
-            objective=self._settings.objective,
+            objectives=self._settings.objectives,
             attempt=active.attempt,
+            paused=self._paused(spec),
         )
         result = self._result(active, event, verdict)
         waited = active.waited
@@ -286,17 +423,23 @@ class Runner:
             self._journal.add("run_retried", config=spec.config, attempt=active.attempt, why=how)
             self._progress.say(f"{spec.config} {how}; trying again")
             earlier = [*waited.earlier, how]
-            self._queue.append(_Waiting(spec=spec, attempt=active.attempt + 1, earlier=earlier, num_bad=waited.num_bad + 1))
+            again = replace(
+                waited, attempt=active.attempt + 1, earlier=earlier, num_bad=waited.num_bad + 1, spent_s=result.wall_s
+            )
+            self._queue.append(again)
             return
         if active.device_stats:
             write_json(spec.dir.gpu_stats, active.device_stats.to_dict(), sync=False)
         if verdict.status == Status.PASSED and not self._settings.keep_checkpoints:
-            (spec.dir.checkpoints / "last.pt").unlink(missing_ok=True)
+            drop_checkpoints(spec.dir)
         write_json(spec.dir.result, result.to_dict())
         self._journal.add("run_ended", config=spec.config, attempt=active.attempt, status=result.status, reason=result.reason)
         if not result.status.is_final:
             return
         self._outcome.results[spec.id] = result
+        if self._search:
+            self._search.ended(spec.id, result)
+        self._tell(spec, result)
         self._count(result, spec.values)
         self._progress.ended(spec.config, spec.values, result)
         self._delivery.add(spec.values, result)
@@ -319,7 +462,7 @@ class Runner:
             symbols_read=verdict.symbols_read,
             effective=verdict.effective,
             started_at=active.submitted_at,
-            wall_s=round(time.monotonic() - active.submitted_mono, 4),
+            wall_s=round(active.waited.spent_s + max(0.0, event.at - active.submitted_at), 4),
             launch_s=launch_s,
             slot=active.slot.number,
             earlier=active.waited.earlier,
@@ -327,14 +470,33 @@ class Runner:
 
     def _count(self, result: Result, values: Mapping[str, str]) -> None:
         self._board.done[result.status] += 1
-        if result.status != Status.PASSED:
-            return
-        if result.attempt == 1:  # a continued run's time is that of its last part only
+        self._spent_s += result.wall_s
+        if result.status == Status.PASSED and result.attempt == 1:  # the time of a continued run is not that of one in one piece
             self._durations.add(values, result.wall_s)
-        value = result.metrics.get(self._settings.objective)
-        best = self._board.best
-        if value is not None and (best is None or ((value > best[1]) == self._settings.maximize and value != best[1])):
+        value = self._settings.value_of(result)
+        self._ended.append(value)
+        if value is not None and self._is_better(value):
             self._board.best = result.config, value
+
+    def _tell(self, spec: RunSpec, result: Result) -> None:
+        """Tell the callbacks of a run that has ended, before it counts."""
+        kinds = {Status.PASSED: Event.RUN_ENDED, Status.PRUNED: Event.RUN_PRUNED}
+        told = {"config": result.config, "run_dir": spec.dir.path.name, "values": spec.values, "metrics": result.metrics}
+        why = {} if result.status == Status.PASSED else {"status": result.status, "reason": result.reason}
+        self._callbacks.emit(kinds.get(result.status, Event.RUN_FAILED), **told, wall_s=result.wall_s, **why)
+        value, best = self._settings.value_of(result), self._board.best
+        if value is None or not self._is_better(value):
+            return
+        previous = best[1] if best else None
+        margin = None if previous is None else abs(value - previous)
+        objective = self._board.objective
+        self._callbacks.emit(
+            Event.NEW_BEST, config=result.config, objective=objective, value=value, previous=previous, margin=margin
+        )
+
+    def _is_better(self, value: float) -> bool:
+        best = self._board.best
+        return best is None or (value > best[1] if self._settings.maximize else value < best[1])
 
     def _check_delivery(self) -> None:
         if self._delivery.problem and not self._outcome.stopped:
@@ -350,6 +512,42 @@ class Runner:
 
     # -- limits, signals -------------------------------------------------------------------------------------------
 
+    def _paused(self, spec: RunSpec) -> str:
+        """Why a run that was to stop for now has reached that; empty when it was not, or has not."""
+        if spec.until is None:
+            return ""
+        is_there = furthest(spec.dir.metrics, self._settings.resource) >= spec.until
+        return f"stopped at {self._settings.resource} {spec.until} for now" if is_there else ""
+
+    def _read_reports(self, key: str, now: float) -> None:
+        active = self._active[key]
+        for report in active.reports.new():
+            active.report_interval_s = now - (active.reported_at or active.submitted_mono)
+            active.reported_at = now
+            self._heed_report(key, active, report, now)
+        if active.leaves and not active.ended_because and now - active.leaves[0] > SELF_STOP_S:
+            self._end(key, *active.leaves[1])
+
+    def _heed_report(self, key: str, active: _Active, report: Report, now: float) -> None:
+        if active.ended_because or active.leaves:
+            return
+        spec, resource = active.spec, resource_of(report, self._settings.resource)
+        value = self._goal.value(report) if self._goal else None
+        if name := not_finite(report, self._watched):
+            where = f"{self._settings.resource} {resource}: " if resource is not None else ""
+            active.leaves = now, (Status.DIVERGED, f"{where}{name} is not a finite number")
+            return
+        if resource is None:
+            return
+        self._total += max(0, resource - active.resource)
+        active.resource = max(active.resource, resource)
+        if value is not None:
+            active.curve[resource] = value
+        if spec.until is not None and resource >= spec.until:
+            active.leaves = now, (Status.PRUNED, self._paused(spec))
+        elif self._pruning and value is not None and (reason := self._pruning.reason(spec.id, active.curve)):
+            self._end(key, Status.PRUNED, reason)
+
     def _watch(self, now: float) -> None:
         limits = self._settings
         for key, active in self._active.items():
@@ -361,7 +559,7 @@ class Runner:
                 self._board.running[active.spec.config] = (
                     active.slot.number,
                     active.submitted_mono,
-                    self._last_report(active.spec.dir),
+                    self._last_report(active),
                 )
             if active.force_at is not None and now >= active.force_at:
                 self._executor.cancel(key, force=True)
@@ -374,21 +572,18 @@ class Runner:
                     key, Status.TIMEOUT, f"no output and no metrics for {limits.silence_timeout_s} s (SWEEP_SILENCE_TIMEOUT)"
                 )
 
-    def _last_report(self, dir: RunDir) -> str:
-        if not sys.stdout.isatty():
-            return ""  # nobody looks
-        history = read_history(dir.metrics)
-        if not history:
+    def _last_report(self, active: _Active) -> str:
+        if not active.curve:
             return "no report yet"
-        value = history[-1].get(self._settings.objective)
-        return f"epoch {history[-1].get('epoch', '?')}" + (
-            f", {self._settings.objective} {value:.4f}" if isinstance(value, float) else ""
-        )
+        resource = max(active.curve)
+        return f"{self._settings.resource} {resource}, {self._board.objective} {active.curve[resource]:.4f}"
 
     def _end(self, key: str, status: Status, reason: str) -> None:
         active = self._active[key]
         active.ended_because = status, reason
-        active.force_at = time.monotonic() + CANCEL_GRACE_S
+        # One that is not good enough may still save what it has at its next report; nobody waits for a cancelled one.
+        grace_s = max(CANCEL_GRACE_S, 2 * active.report_interval_s) if status == Status.PRUNED else CANCEL_GRACE_S
+        active.force_at = time.monotonic() + grace_s
         self._executor.cancel(key)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -418,5 +613,7 @@ class Runner:
             max(0.0, (self._durations.predict(a.spec.values) or 0.0) - (now - a.submitted_mono)) for a in self._active.values()
         ]
         waiting = [self._durations.predict(w.spec.values) or 0.0 for w in reversed(self._queue)]
+        num_unknown = self._board.total - self._board.done.total() - len(left) - len(waiting)
+        waiting += [self._durations.predict({}) or 0.0] * num_unknown
         self._eta = makespan(waiting, left, len(self._slots))
         self._eta_due = now + 50 * (time.monotonic() - now)  # at most 2 % of the time, however long the queue

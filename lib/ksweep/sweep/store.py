@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Result, Status, read_result
 from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.sweepfile import PointRecord, SweepRecord
-from ksweep.sweep.configs import ConfigSet, PlannedConfig
+from ksweep.space.axes import Draft
+from ksweep.sweep.configs import ConfigSet, label_number
 
 MIN_FREE_BYTES = 64 << 20
 FREE_BYTES_A_RUN = 512 << 10
@@ -59,9 +60,17 @@ def _readable_sweeps(results: Path) -> Iterator[tuple[SweepDir, SweepRecord]]:
 
 
 def find_continuable(results: Path, source: str, ids: set[str]) -> tuple[SweepDir, SweepRecord] | None:
-    """The newest sweep of the same range file (`source`) that has a point of this plan."""
+    """The newest sweep over the same range file (`source`) that was planned as a whole and has a point of this plan."""
     for dir, record in _readable_sweeps(results):
-        if record.range_file == source and any(point.id in ids for point in record.points):
+        if record.range_file == source and not record.base and any(point.id in ids for point in record.points):
+            return dir, record
+    return None
+
+
+def find_search(results: Path, source: str, strategy: str, base: str) -> tuple[SweepDir, SweepRecord] | None:
+    """The newest sweep over the same range file by the same strategy, with all that is fixed as it is now."""
+    for dir, record in _readable_sweeps(results):
+        if (record.range_file, record.strategy, record.base) == (source, strategy, base):
             return dir, record
     return None
 
@@ -130,7 +139,11 @@ def save_plan(
             raise RequestError(
                 f"{dir.path}: {config.config} is the label of another configuration there; run `make sweep-generate` again"
             )
-        points.append(PointRecord(config=config.config, id=config.id, run_dir=run_dir_name(config), values=config.values))
+        points.append(
+            PointRecord(
+                config=config.config, id=config.id, run_dir=run_dir_name(config.config, config.values), values=config.values
+            )
+        )
     record = SweepRecord(
         name=plan.name,
         range_file=plan.source,
@@ -144,6 +157,8 @@ def save_plan(
         kconfig_hash=kconfig_hash,
         counts=plan.counts,
         points=points,
+        constraints=settings.get("SWEEP_CONSTRAINTS", ""),
+        aggregate=settings.get("SWEEP_AGGREGATE", "mean"),
     )
     dir.configs.mkdir(exist_ok=True)
     labels = {point.id: point.config for point in points}
@@ -156,10 +171,39 @@ def save_plan(
     return record
 
 
-def run_dir_name(config: PlannedConfig) -> str:
+class GrowingPlan:
+    """`sweep.json` and `configs/` of a sweep whose points are chosen while it runs. `record.points` grows."""
+
+    def __init__(self, dir: SweepDir, record: SweepRecord) -> None:
+        self.dir, self.record = dir, record
+        self._lines = [to_json(asdict(point)) for point in record.points]
+
+    def run_dir(self, point: PointRecord) -> RunDir:
+        """Where the run of a point lies."""
+        return RunDir(self.dir.path.absolute() / point.run_dir)
+
+    def add(self, draft: Draft, search: dict[str, Any]) -> PointRecord:
+        """Give a new point the next label and write its config; in sweep.json with the next `save`."""
+        number = max((label_number(point.config) for point in self.record.points[-1:]), default=0) + 1
+        while (config := self.dir.configs / f"config_{number:03d}").exists():
+            number += 1  # of a point that a power loss took out of sweep.json
+        config.write_text(draft.text)
+        run_dir = run_dir_name(config.name, draft.values)
+        point = PointRecord(config=config.name, id=draft.id, run_dir=run_dir, values=draft.values, search=search)
+        self.record.points.append(point)
+        self._lines.append(to_json(asdict(point)))
+        return point
+
+    def save(self) -> None:
+        """Write sweep.json whole. A point is there before its run starts, whatever kills the runner; a power loss may cost the
+        newest ones (waiting for the disk each time would cost milliseconds a point), whose labels are then not used again."""
+        self.record.save(self.dir, lines=self._lines, sync=False)
+
+
+def run_dir_name(label: str, values: Mapping[str, str]) -> str:
     """`config_007_sgd_lr0.05_wd0`: the label and the swept values, shortened; at most 80 characters of them."""
     parts = []
-    for name, value in config.values.items():
+    for name, value in values.items():
         short = _UNSAFE.sub("-", value)
         is_number = value[:1].isdigit() or value[:1] in "-+."
         parts.append(
@@ -167,7 +211,7 @@ def run_dir_name(config: PlannedConfig) -> str:
             if is_number or value in "yn"
             else short
         )
-    return "_".join([config.config, *parts])[:90].rstrip("_-.")
+    return "_".join([label, *parts])[:90].rstrip("_-.")
 
 
 def results_of(dir: SweepDir, record: SweepRecord) -> dict[str, Result]:

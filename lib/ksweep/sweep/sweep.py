@@ -4,8 +4,10 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ksweep.contract.atomic import write_json
 from ksweep.contract.config import parse_config
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Result
@@ -14,13 +16,22 @@ from ksweep.contract.provenance import machine
 from ksweep.contract.sweepfile import PointRecord, SweepRecord
 from ksweep.execute.local import LocalExecutor, base_environment
 from ksweep.execute.strays import kill_strays
+from ksweep.search.base import Known
+from ksweep.space.axes import Draft
 from ksweep.space.grid import space_filling_order
+from ksweep.sweep.callbacks import Callbacks
 from ksweep.sweep.delivery import Delivery
+from ksweep.sweep.handover import drop_checkpoints
 from ksweep.sweep.journal import Journal
 from ksweep.sweep.progress import Board, Progress
+from ksweep.sweep.pruning import LivePruning
+from ksweep.sweep.reports import curve_of, furthest
 from ksweep.sweep.runner import Runner, RunSpec, Settings, SweepRun
+from ksweep.sweep.search import RunOrder, Search
 from ksweep.sweep.slots import Slot, cuda_devices, make_slots
+from ksweep.sweep.steering import pruner_from, search_settings, settings_from
 from ksweep.sweep.store import SweepLock, results_of
+from ksweep.sweep.study import StudyExport
 
 
 def config_values(text: str) -> dict[str, str]:
@@ -36,18 +47,6 @@ def slots_for(values: Mapping[str, str], jobs: int | None, *, uses_devices: bool
     uses_devices = values.get("DEVICE") != "cpu" if uses_devices is None else uses_devices
     count = int(values.get("SWEEP_PARALLEL_JOBS", "0")) if jobs is None else jobs
     return make_slots(count, cuda_devices() if uses_devices else [])
-
-
-def settings_from(values: Mapping[str, str]) -> Settings:
-    """The runner's settings in a complete configuration."""
-    return Settings(
-        objective=values.get("SWEEP_OBJECTIVE", ""),
-        maximize=values.get("SWEEP_DIRECTION", "maximize") == "maximize",
-        run_timeout_s=int(values.get("SWEEP_RUN_TIMEOUT", "0")),
-        silence_timeout_s=int(values.get("SWEEP_SILENCE_TIMEOUT", "0")),
-        retries=int(values.get("SWEEP_RETRIES", "0")),
-        keep_checkpoints=values.get("SWEEP_KEEP_CHECKPOINTS") == "y",
-    )
 
 
 def command_of(values: Mapping[str, str]) -> tuple[str, ...]:
@@ -74,48 +73,122 @@ def run_sweep(
     selectors: Mapping[str, set[str]],
     is_wanted: Callable[[Result], bool] = lambda result: False,
     progress_of: Callable[[Board], Progress],
+    search: Search | None = None,
+    base: Mapping[str, str] | None = None,
+    num_planned: int = 0,
+    imported: Sequence[Known] = (),
+    enqueued: Sequence[Draft] = (),
+    study: StudyExport | None = None,
 ) -> SweepRun:
-    """Run every active point that has no final result, and those whose result `is_wanted` again.
+    """Run every active point that has no final result, and those whose result `is_wanted` again; with a search, what it wants.
 
     `root`: top of the tree, where trainers run. `slots` come before `jobs`, `jobs` before the configurations' own symbol.
+    `base`: the values that all points of a search share. `num_planned`: runs in all that it is to choose. `imported`: points of
+    other sweeps; `enqueued`: points to run first. `study`: where its points are written for others to look at.
     """
-    texts = {point.id: (dir.configs / point.config).read_text() for point in record.active_points}
+    points = record.active_points
     results = {id: result for id, result in results_of(dir, record).items() if not is_wanted(result)}
-    done = [(point.values, results[point.id]) for point in record.active_points if point.id in results]
-    todo = [point for point in record.active_points if point.id not in results]
-    if not todo:
-        return SweepRun(results=results)
-    values = {point.id: config_values(texts[point.id]) for point in todo}
-    first = values[todo[0].id]
-    slots = slots or slots_for(first, jobs, uses_devices=any(v.get("DEVICE") != "cpu" for v in values.values()))
+    if search:
+        search.restore(results, imported, enqueued)
+        if study:
+            search.on_told = lambda: study.tick(search)
+        orders = search.next()
+    else:
+        orders = [RunOrder(point=point) for point in points if point.id not in results]
+    if not orders:
+        if search and study:
+            study.update(search)
+        return SweepRun(results=results, over=search.why_over if search else "")
+    texts = _Texts(dir)
+    first = base or texts.values(orders[0].point)
+    settings = settings_from(first)
+    slots = slots or slots_for(first, jobs, uses_devices=any(texts.values(o.point).get("DEVICE") != "cpu" for o in orders))
+    ended = sorted(results.values(), key=lambda result: result.started_at + result.wall_s)
+    runs = [RunDir(dir.path / point.run_dir) for point in points if point.id in results]
+    total = sum(furthest(run.metrics, settings.resource) for run in runs) if settings.stop_rules.max_total else 0
+    if over := settings.stop_reason(ended, len(slots), total):
+        return SweepRun(results=results, over=over)
+    values_of = {point.id: point.values for point in points}
     environment = base_environment(root, slots[0].threads)
     if dir.journal.exists():
         kill_strays(dir.path.resolve())  # of a runner that was killed together with its launcher
-    executor = LocalExecutor(preload=_preload(values.values()), env=environment, log=dir.runner_log, keep_open=(lock.fd,))
+    preload = _preload([first, *(texts.values(order.point) for order in orders)])
+    executor = LocalExecutor(preload=preload, env=environment, log=dir.runner_log, keep_open=(lock.fd,))
     journal = Journal(dir)
-    journal.add_missing_ends({point.config: results[point.id] for point in record.active_points if point.id in results})
+    journal.add_missing_ends({point.config: results[point.id] for point in points if point.id in results})
     try:
         # All this while the launcher starts.
-        ordered = _in_order(todo, record, int(first.get("SWEEP_SEED", "1")))
-        specs = [_spec(dir, point, texts[point.id], values[point.id]) for point in ordered]
-        journal.add("sweep_started", todo=len(specs), done=len(done), slots=len(slots), git=record.git)
+        if not search:
+            orders = _in_order(orders, record, int(first.get("SWEEP_SEED", "1")))
+        specs = [_spec(dir, order, texts) for order in orders]
+        journal.add("sweep_started", todo=len(specs), done=len(results), slots=len(slots), git=record.git)
         runner = Runner(
             executor=executor,
             slots=slots,
-            settings=settings_from(first),
+            settings=settings,
             journal=journal,
             delivery=Delivery(selectors),
             environment=environment,
             provenance={"git": record.git, "kconfig_hash": record.kconfig_hash, **machine()},
             cwd=root,
+            search=search,
+            spec_of=lambda order: _spec(dir, order, texts),
+            callbacks_of=lambda say: Callbacks(first.get("SWEEP_CALLBACK", ""), dir.callbacks_log, root, say),
+            pruning=_pruning(first, dir, record, results, settings),
         )
         executor.wait_ready()
-        outcome = runner.run(specs, done, progress_of)
-        journal.add("sweep_ended", results=len(outcome.results), stopped=outcome.stopped)
+        outcome = runner.run(specs, [(values_of[result.id], result) for result in ended], progress_of, num_planned, total)
+        if search and not outcome.stopped:
+            _close_search(dir, search, outcome.results, keep_checkpoints=settings.keep_checkpoints)
+        if search and study:
+            study.update(search)
+        journal.add("sweep_ended", results=len(outcome.results), stopped=outcome.stopped or outcome.over)
     finally:
         executor.close()
         journal.close()
     return outcome
+
+
+def _close_search(dir: SweepDir, search: Search, results: dict[str, Result], *, keep_checkpoints: bool) -> None:
+    """Tell those that were never promoted what they lost to; nobody goes on from their checkpoints any more."""
+    for point, reason in search.losers():
+        run = RunDir(dir.path / point.run_dir)
+        results[point.id] = replace(results[point.id], reason=reason)
+        write_json(run.result, results[point.id].to_dict())
+        if not keep_checkpoints:
+            drop_checkpoints(run)
+
+
+def _pruning(
+    values: Mapping[str, str], dir: SweepDir, record: SweepRecord, results: Mapping[str, Result], settings: Settings
+) -> LivePruning | None:
+    pruner = pruner_from(values, search_settings(values, settings.objectives, is_finite=True, num_parallel=1))
+    if pruner is None:
+        return None
+    runs = [(point.id, RunDir(dir.path / point.run_dir)) for point in record.active_points if point.id in results]
+    return LivePruning(pruner, {id: curve_of(run.metrics, settings.goal, settings.resource) for id, run in runs})
+
+
+class _Texts:
+    """The configurations of a sweep, each read and parsed once."""
+
+    def __init__(self, dir: SweepDir) -> None:
+        self._configs = dir.configs
+        self._found: dict[str, tuple[str, dict[str, str]]] = {}
+
+    def text(self, point: PointRecord) -> str:
+        """The whole file."""
+        return self._of(point)[0]
+
+    def values(self, point: PointRecord) -> dict[str, str]:
+        """Symbol -> value."""
+        return self._of(point)[1]
+
+    def _of(self, point: PointRecord) -> tuple[str, dict[str, str]]:
+        if point.id not in self._found:
+            text = (self._configs / point.config).read_text()
+            self._found[point.id] = text, config_values(text)
+        return self._found[point.id]
 
 
 def _preload(configs: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
@@ -127,24 +200,27 @@ def _preload(configs: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
     return tuple(wanted)
 
 
-def _spec(dir: SweepDir, point: PointRecord, text: str, values: Mapping[str, str]) -> RunSpec:
+def _spec(dir: SweepDir, order: RunOrder, texts: _Texts) -> RunSpec:
+    point, values = order.point, texts.values(order.point)
     return RunSpec(
         config=point.config,
         id=point.id,
         dir=RunDir(dir.path.absolute() / point.run_dir),
-        text=text,
+        text=texts.text(point),
         values=point.values,
         seed=values.get("SEED"),
         uses_devices=values.get("DEVICE") != "cpu",
         argv=command_of(values),
+        until=order.until,
+        parent=RunDir(dir.path.absolute() / order.parent.run_dir) if order.parent else None,
     )
 
 
-def _in_order(todo: list[PointRecord], record: SweepRecord, seed: int) -> list[PointRecord]:
+def _in_order(todo: list[RunOrder], record: SweepRecord, seed: int) -> list[RunOrder]:
     """Space-filling over the axes; in the order of their labels where there is no grid."""
     if not all(axis["values"] for axis in record.axes) or not record.axes:
         return todo
-    positions = [_index(point, record) for point in todo]
+    positions = [_index(order.point, record) for order in todo]
     return [todo[i] for i in space_filling_order(positions, seed)]
 
 

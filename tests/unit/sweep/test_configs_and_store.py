@@ -9,7 +9,7 @@ from ksweep.contract.errors import RequestError
 from ksweep.kconfig.resolve import Resolver
 from ksweep.kconfig.tree import load_tree
 from ksweep.space.rangefile import read_range_file
-from ksweep.sweep.configs import ConfigSet, PlannedConfig, known_labels, label_number, owned_configs, read_configs, write_configs
+from ksweep.sweep.configs import ConfigSet, known_labels, label_number, owned_configs, read_configs, write_configs
 from ksweep.sweep.store import new_sweep_dir, run_dir_name
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -96,10 +96,9 @@ def test_numbers_are_padded_to_the_size_of_the_plan(generate, resolver: Resolver
 
 def test_run_directory_name_tells_the_swept_values() -> None:
     values = {"OPTIMIZER": "sgd", "LEARNING_RATE": "0.05", "AMSGRAD": "y", "NAME": "a b/../c", "SEED": "1"}
-    config = PlannedConfig(config="config_007", id="", values=values, index=None, text="")
 
-    assert run_dir_name(config) == "config_007_sgd_lr0.05_ay_a-b-..-c_s1"
-    assert len(run_dir_name(PlannedConfig(config="config_007", id="", values={"A": "x" * 500}, index=None, text=""))) <= 90
+    assert run_dir_name("config_007", values) == "config_007_sgd_lr0.05_ay_a-b-..-c_s1"
+    assert len(run_dir_name("config_007", {"A": "x" * 500})) <= 90
 
 
 def test_two_sweeps_of_one_second_get_two_directories(tmp_path: Path) -> None:

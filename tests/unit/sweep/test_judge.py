@@ -11,20 +11,30 @@ import pytest
 
 from ksweep.contract.outcome import Status
 from ksweep.contract.paths import RunDir
+from ksweep.space.objective import parse_objectives
 from ksweep.sweep.judge import Verdict, judge
 
 
 @pytest.fixture
 def verdict(tmp_path: Path):
     def verdict(
-        *, code: int | None = None, died_by: int | None = None, log: str = "", told: Any = None, lines: str = "", **more: Any
+        *,
+        code: int | None = None,
+        died_by: int | None = None,
+        log: str = "",
+        told: Any = None,
+        lines: str = "",
+        objective: str = "val_acc",
+        constraints: str = "",
+        **more: Any,
     ) -> Verdict:
         dir = RunDir(tmp_path)
         dir.log.write_text(log)
         dir.metrics.write_text(lines)
         if told is not None:
             dir.training_metrics.write_text(json.dumps({"attempt": 1, "metrics": {}} | told))
-        arguments = {"ended_because": None, "objective": "val_acc", "attempt": 1} | more
+        objectives = parse_objectives(objective, "maximize", constraints)
+        arguments = {"ended_because": None, "objectives": objectives, "attempt": 1} | more
         return judge(dir, exit_code=code, signal_number=died_by, **arguments)
 
     return verdict
@@ -56,6 +66,58 @@ def test_empty_objective_asks_for_nothing_but_exit_code_0(verdict) -> None:
 @pytest.mark.parametrize("line", ['{"val_acc": NaN}\n', '{"val_acc": Infinity}\n', '{"val_acc": null}\n'])
 def test_objective_that_is_not_finite_is_divergence(verdict, line: str) -> None:
     assert verdict(code=0, lines=line).status == Status.DIVERGED
+
+
+@pytest.mark.parametrize(
+    ("objective", "constraints", "status", "reason"),
+    [
+        ("val_loss + 10*layers:min", "", Status.PASSED, ""),
+        ("val_loss, layers", "layers <= 2", Status.PASSED, ""),
+        ("val_loss, size", "", Status.FAILED, "the objective size was not reported; reported: broken, layers, val_loss, zero"),
+        (
+            "val_loss + size",
+            "",
+            Status.FAILED,
+            "the objective val_loss + size needs size, which was not reported; reported: broken",
+        ),
+        ("val_loss", "size <= 2", Status.FAILED, "the constraint size <= 2 needs size, which was not reported; reported: broken"),
+        ("val_loss, broken", "", Status.DIVERGED, "the objective broken is not a finite number"),
+        ("val_loss / zero", "", Status.DIVERGED, "the objective val_loss / zero is not a finite number"),
+    ],
+    ids=["expression", "several", "one missing", "missing in expression", "missing in constraint", "nan", "division by zero"],
+)
+def test_every_goal_must_have_a_finite_value(verdict, objective: str, constraints: str, status: Status, reason: str) -> None:
+    lines = '{"val_loss": 0.3, "layers": 3, "broken": NaN, "zero": 0}\n'
+    found = verdict(code=0, lines=lines, objective=objective, constraints=constraints)
+
+    assert found.status == status
+    assert reason in found.reason
+
+
+AT_A_RUNG = {"paused": "epoch 3: rung 1 of asha", "lines": '{"epoch": 2, "val_acc": 0.2}\n{"epoch": 3, "val_acc": 0.3}\n'}
+
+
+@pytest.mark.parametrize("code", [143, 0])
+def test_run_that_stopped_at_its_rung_is_pruned_with_the_metrics_of_its_last_report(verdict, code: int) -> None:
+    found = verdict(code=code, **AT_A_RUNG)
+
+    assert (found.status, found.reason, found.metrics) == (Status.PRUNED, "epoch 3: rung 1 of asha", {"val_acc": 0.3})
+
+
+@pytest.mark.parametrize(
+    ("evidence", "status"),
+    [
+        ({"code": 0, "told": {"metrics": {"val_acc": 0.9}}}, Status.PASSED),
+        ({"code": 0, "told": {"status": "diverged", "reason": "nan"}}, Status.DIVERGED),
+        ({"code": 1, "log": "ValueError: no"}, Status.FAILED),
+        ({"died_by": signal.SIGKILL}, Status.CRASHED),
+        ({"code": 143, "ended_because": (Status.CANCELLED, "Ctrl-C")}, Status.CANCELLED),
+        ({}, Status.CRASHED),
+    ],
+    ids=["finished", "diverged", "failed", "killed", "ended by the runner", "vanished"],
+)
+def test_rung_excuses_nothing_but_leaving(verdict, evidence: dict[str, Any], status: Status) -> None:
+    assert verdict(**AT_A_RUNG, **evidence).status == status
 
 
 def test_file_of_an_earlier_attempt_is_no_evidence(verdict) -> None:
