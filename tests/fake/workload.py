@@ -42,7 +42,9 @@ def main() -> int:
         time.sleep(config.int("EPOCH_MS") / 1000)
         value = float("nan") if behaviour == "nan" else x / 1000 + epoch / 100
         goes_on = run.report(step=epoch, epoch=epoch, val_acc=value)
-        checkpoint.write_text(str(epoch))
+        beside = checkpoint.with_suffix(".tmp")
+        beside.write_text(str(epoch))
+        beside.replace(checkpoint)
         if not goes_on:
             return 143
         if behaviour == "killed-once" and run.attempt == 1:

@@ -46,7 +46,8 @@ class Result:
     """`result.json`: the last file of a run directory, the mark of completion.
 
     `metrics` are the trainer's final numbers (None: not finite); `symbols_read` maps each symbol that the trainer asked for to
-    the value it got, or is None for a program that does not tell. Times: Unix seconds for `started_at`, else seconds.
+    the value it got, or is None for a program that does not tell. `until`: the epoch (or step) at which it was to stop for now,
+    and did. Times: Unix seconds for `started_at`, else seconds, `wall_s` over all attempts that it went on from.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Result:
     launch_s: float | None = None
     slot: int | None = None
     earlier: list[str] = field(default_factory=list)
+    until: int | None = None
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

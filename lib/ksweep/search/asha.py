@@ -34,9 +34,8 @@ class Asha(RungStrategy):
         bracket = tuple(
             Rung(num_points=num_points // self.settings.eta**k or 1, resource=rung) for k, rung in enumerate(self._rungs)
         )
-        return rung_table(
-            f"{self.NAME}, eta {self.settings.eta}: at least this, more where a run goes on that later ones overtake", [bracket]
-        )
+        title = f"{self.NAME}, eta {self.settings.eta}: at least this, more where a run goes on that later ones overtake"
+        return rung_table(title, [bracket], self.settings.unit)
 
     def loss_reason(self, number: int) -> str:
         """As of now: more may go on as more get to its rung."""

@@ -23,7 +23,7 @@ class SearchSettings:
 
     `num_points`: new points in all; None: all of a finite space. `maximize`: one flag an objective, the first one is what
     curves hold. `max_resource`: the resource (epochs) of a complete run; rungs lie between `min_resource` and it.
-    `num_parallel`: runs at a time.
+    `num_parallel`: runs at a time. `unit`: of the resource, epoch or step.
     """
 
     seed: int = 1
@@ -34,6 +34,7 @@ class SearchSettings:
     max_resource: int = 1
     eta: int = 3
     num_parallel: int = 1
+    unit: str = "epoch"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ class Halving(RungStrategy):
             self._brackets = self._plan(len(self._outcomes) + len(self._drafts))
 
     def table(self) -> str:
-        return rung_table(f"{self.NAME}, eta {self.settings.eta}:", self._brackets)
+        return rung_table(f"{self.NAME}, eta {self.settings.eta}:", self._brackets, self.settings.unit)
 
     def loss_reason(self, number: int) -> str:
         for members, bracket in self._full_brackets():
@@ -50,7 +50,7 @@ class Halving(RungStrategy):
         settings = self.settings
         if num_halvings(settings.min_resource, settings.max_resource, settings.eta) == 0:
             return [
-                f"strategy {self.NAME}: no rung at 1/{settings.eta} of {settings.max_resource} epochs is at or above "
+                f"strategy {self.NAME}: no rung at 1/{settings.eta} of {settings.max_resource} {settings.unit}s is at or above "
                 f"{settings.min_resource}; take a lower CONFIG_SWEEP_MIN_RESOURCE or CONFIG_SWEEP_ETA, or longer runs"
             ]
         return []

@@ -47,12 +47,13 @@ class Pbt(RungStrategy):
         return self._size + (len(self._ends) - 1) * self._num_copies(self._size)
 
     def table(self) -> str:
-        num_copies = self._num_copies(self._size)
+        num_copies, unit = self._num_copies(self._size), self.settings.unit
+        total = counted(self._size * self.settings.max_resource, unit)
         return (
-            f"pbt: a population of {self._size}, {len(self._ends)} generations, to epochs {', '.join(map(str, self._ends))}\n"
+            f"pbt: a population of {self._size}, {len(self._ends)} generations, to {unit}s {', '.join(map(str, self._ends))}\n"
             f"  after each but the last, {num_copies} become perturbed copies of the best {num_copies}: "
             f"{self.num_points} points, more where some fail\n"
-            f"  {counted(self._size * self.settings.max_resource)}, as much as {counted(self._size, 'complete run')}"
+            f"  {total}, as much as {counted(self._size, 'complete run')}"
         )
 
     def loss_reason(self, number: int) -> str:
@@ -64,8 +65,8 @@ class Pbt(RungStrategy):
         if not self._is_waiting(number, end):
             return ""
         return (
-            f"generation {generation} of {len(self._ends)} (to epoch {end}): {self._shown(number, end)}; point {copy} takes "
-            f"its place, a perturbed copy of point {parent}, which has {self._shown(parent, end)}"
+            f"generation {generation} of {len(self._ends)} (to {self.settings.unit} {end}): {self._shown(number, end)}; "
+            f"point {copy} takes its place, a perturbed copy of point {parent}, which has {self._shown(parent, end)}"
         )
 
     def _rung_problems(self) -> list[str]:
@@ -75,7 +76,7 @@ class Pbt(RungStrategy):
         if not 1 <= settings.min_resource < settings.max_resource:
             problems.append(
                 f"CONFIG_SWEEP_PBT_INTERVAL: found {settings.min_resource}, allowed: 1 or more and below the "
-                f"{counted(settings.max_resource)} of a complete run, else nothing is ever exchanged"
+                f"{counted(settings.max_resource, settings.unit)} of a complete run, else nothing is ever exchanged"
             )
         return problems
 

@@ -45,6 +45,7 @@ class PrunerSettings:
     patience: int = 5
     min_delta: float = 0.0
     threshold: float = 0.0
+    unit: str = "epoch"
 
 
 class CurvePruner(Pruner):
@@ -70,7 +71,7 @@ class CurvePruner(Pruner):
             return f"found {found}; allowed: 0 or more, 1 or more"
         if settings.warmup + 1 >= settings.max_resource:
             return (
-                f"it stops no run in its first {settings.warmup} epochs (CONFIG_SWEEP_PRUNER_WARMUP), and a "
+                f"it stops no run in its first {settings.warmup} {settings.unit}s (CONFIG_SWEEP_PRUNER_WARMUP), and a "
                 f"complete run is {settings.max_resource}, so it could never save one; take a shorter warm-up or longer runs"
             )
         return ""
@@ -102,7 +103,8 @@ class PercentilePruner(CurvePruner):
         bound = _quantile(sorted(values, reverse=self.settings.maximize), self._keep / 100)
         if not self._is_better(bound, best):
             return ""
-        return f"{self.NAME} at epoch {resource}: {best:.4g} at best so far; {self._bound_text(len(values))} {bound:.4g}"
+        place = f"{self.NAME} at {self.settings.unit} {resource}"
+        return f"{place}: {best:.4g} at best so far; {self._bound_text(len(values))} {bound:.4g}"
 
     def _bound_text(self, num_others: int) -> str:
         return f"the best {self._keep:g} % of {num_others} others begin at"
@@ -156,7 +158,7 @@ class AshaPruner(CurvePruner):
         last = values[num_kept - 1]
         if not self._is_better(last, own):
             return ""
-        place = f"rung {self._rungs.index(rung) + 1} of {len(self._rungs)} (epoch {rung})"
+        place = f"rung {self._rungs.index(rung) + 1} of {len(self._rungs)} ({self.settings.unit} {rung})"
         return f"{self.NAME} at {place}: {own:.4g}; best {num_kept} of {len(values)} go on, the last of them has {last:.4g}"
 
     def problem(self) -> str:
@@ -170,9 +172,9 @@ class AshaPruner(CurvePruner):
             return "one run has no others to lose to; run more points or take no pruner"
         if not any(settings.warmup < rung < settings.max_resource for rung in self._rungs):
             return (
-                f"none of its rungs (epochs {', '.join(map(str, self._rungs))}) comes after {settings.warmup} epochs of warm-up "
-                f"and before a complete run's {settings.max_resource}, so it could never stop one; take a lower first rung "
-                "(CONFIG_SWEEP_MIN_RESOURCE), a shorter warm-up or longer runs"
+                f"none of its rungs ({settings.unit}s {', '.join(map(str, self._rungs))}) comes after {settings.warmup} of "
+                f"warm-up and before a complete run's {settings.max_resource}, so it could never stop one; take a lower "
+                "first rung (CONFIG_SWEEP_MIN_RESOURCE), a shorter warm-up or longer runs"
             )
         return super().problem()
 
@@ -220,7 +222,9 @@ class PatiencePruner(CurvePruner):
         if num_since < settings.patience:
             return ""
         by = f" by more than {settings.min_delta:g}" if settings.min_delta else ""
-        return f"patience at epoch {resource}: no better than {curve[best_at]:.4g} (epoch {best_at}){by} in {num_since} reports"
+        unit = self.settings.unit
+        best = f"{curve[best_at]:.4g} ({unit} {best_at})"
+        return f"patience at {unit} {resource}: no better than {best}{by} in {num_since} reports"
 
     def problem(self) -> str:
         settings = self.settings
@@ -231,8 +235,9 @@ class PatiencePruner(CurvePruner):
             )
         if settings.patience + 1 >= settings.max_resource:
             return (
-                f"CONFIG_SWEEP_PRUNER_PATIENCE: found {settings.patience}, allowed: below {settings.max_resource - 1}: with one "
-                f"report an epoch, a complete run of {settings.max_resource} ends before more can pass without improvement"
+                f"CONFIG_SWEEP_PRUNER_PATIENCE: found {settings.patience}, allowed: below {settings.max_resource - 1}: "
+                f"with one report each {settings.unit}, a complete run of {settings.max_resource} ends before more can pass "
+                "without improvement"
             )
         return super().problem()
 
@@ -247,7 +252,7 @@ class ThresholdPruner(CurvePruner):
         if not self._is_better(threshold, newest) or not self._is_due(resource, curve):
             return ""
         side = "below" if self.settings.maximize else "above"
-        return f"threshold at epoch {resource}: {newest:.4g} is {side} {threshold:g}"
+        return f"threshold at {self.settings.unit} {resource}: {newest:.4g} is {side} {threshold:g}"
 
 
 PRUNERS: dict[str, type[CurvePruner]] = {

@@ -39,7 +39,7 @@ class RungStrategy(HistoryStrategy):
             problems.append(f"CONFIG_SWEEP_MIN_RESOURCE: found {settings.min_resource}, allowed: 1 or more")
         if settings.max_resource <= settings.min_resource:
             problems.append(
-                f"strategy {self.NAME}: a complete run is {counted(settings.max_resource)} and the first rung "
+                f"strategy {self.NAME}: a complete run is {counted(settings.max_resource, settings.unit)} and the first rung "
                 f"(CONFIG_SWEEP_MIN_RESOURCE) is at {settings.min_resource}, so no run could be stopped before its end; "
                 "take a lower first rung, longer runs, or the strategy random"
             )
@@ -95,7 +95,7 @@ class RungStrategy(HistoryStrategy):
     def _loss(self, number: int, rungs: Sequence[int], index: int, winners: Sequence[int], num_ranked: int) -> str:
         rung = rungs[index]
         last = "" if not winners else f", the last of them has {self._shown(winners[-1], rung)}"
-        place = f"rung {index + 1} of {len(rungs)} ({counted(rung)})"
+        place = f"rung {index + 1} of {len(rungs)} ({counted(rung, self.settings.unit)})"
         return f"{place}: {self._shown(number, rung)}, best {len(winners)} of {num_ranked} go on{last}"
 
 

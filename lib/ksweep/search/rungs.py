@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, repeat, takewhile
 
-UNIT = "epoch"  # what a resource counts, in texts
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
@@ -84,23 +82,23 @@ def cost(bracket: Bracket) -> int:
     return sum(rung.num_points * (rung.resource - before) for rung, before in zip(bracket, befores, strict=False))
 
 
-def counted(number: int, unit: str = UNIT) -> str:
+def counted(number: int, unit: str) -> str:
     """`1 epoch`, `1,200 epochs`."""
     return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
 
-def rung_table(title: str, brackets: Sequence[Bracket]) -> str:
+def rung_table(title: str, brackets: Sequence[Bracket], unit: str) -> str:
     """What will be run, rung by rung, and what it costs beside running every point to its end."""
     lines = [title]
     for i, bracket in enumerate(brackets, start=1):
         name = f"bracket {i} of {len(brackets)}: " if len(brackets) > 1 else ""
         lines += [
-            f"  {name}rung {k} of {len(bracket)}: {rung.num_points:>5,} to epoch {rung.resource:,}"
+            f"  {name}rung {k} of {len(bracket)}: {rung.num_points:>5,} to {unit} {rung.resource:,}"
             for k, rung in enumerate(bracket, start=1)
         ]
     spent = sum(map(cost, brackets))
     num_points = sum(bracket[0].num_points for bracket in brackets)
     in_full = num_points * brackets[0][-1].resource
     return "\n".join(
-        [*lines, f"  {counted(spent)}, {spent / in_full:.1%} of the {in_full:,} of {counted(num_points, 'complete run')}"]
+        [*lines, f"  {counted(spent, unit)}, {spent / in_full:.1%} of the {in_full:,} of {counted(num_points, 'complete run')}"]
     )

@@ -17,4 +17,6 @@ class LivePruning:
     def reason(self, id: str, curve: Curve) -> str:
         """Why the run of point `id`, whose newest report is the last of `curve`, is to be stopped; empty: it goes on."""
         self._curves[id] = curve
-        return self._pruner.decide(curve, [other for other_id, other in self._curves.items() if other_id != id])
+        own = self._pruner.of(id)  # runs are compared with those that it has to judge by the same rungs
+        others = [c for other, c in self._curves.items() if other != id and self._pruner.of(other) is own]
+        return own.decide(curve, others)

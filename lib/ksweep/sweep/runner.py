@@ -466,6 +466,7 @@ class Runner:
             launch_s=launch_s,
             slot=active.slot.number,
             earlier=active.waited.earlier,
+            until=active.spec.until if verdict.status == Status.PRUNED and self._paused(active.spec) else None,
         )
 
     def _count(self, result: Result, values: Mapping[str, str]) -> None:

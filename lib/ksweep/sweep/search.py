@@ -71,12 +71,19 @@ class Search:
         self._results = {id: result for id, result in results.items() if id in self._number}
         for points in self._points.values():
             for point in points:
-                self._curves[point.id] = self._curve_of(point)
+                self._curves[point.id] = self._stood_at(point) if point.id in self._results else self._curve_of(point)
         self._strategy.enqueue(enqueued)
         self._strategy.restore([*imported, *(self._known(number) for number in sorted(self._points))])
 
     def _curve_of(self, point: PointRecord) -> Curve:
         return curve_of(self._plan.run_dir(point).metrics, self._goal, self._resource)
+
+    def _stood_at(self, point: PointRecord) -> Curve:
+        """The curve of a run that has ended. One that stopped at a rung has a value there, however rarely it reports."""
+        curve, result = self._curve_of(point), self._results[point.id]
+        if result.until is not None and result.until not in curve and (before := [r for r in curve if r < result.until]):
+            curve[result.until] = curve[max(before)]
+        return {r: v for r, v in sorted(curve.items()) if result.until is None or r <= result.until}
 
     def _enter(self, point: PointRecord) -> None:
         number = point.search["number"]
@@ -143,7 +150,7 @@ class Search:
         number = self._number[id]
         point = next(point for point in self._points[number] if point.id == id)
         self._results[id] = result
-        self._curves[id] = self._curve_of(point)
+        self._curves[id] = self._stood_at(point)
         self._tell(number)
         self.on_told()
 

@@ -84,7 +84,7 @@ def test_a_run_that_goes_on_is_paid_for_what_is_new() -> None:
 
 
 def test_table_tells_rungs_points_and_what_it_costs() -> None:
-    assert rung_table("halving:", [halving_bracket(9, 1, 9, 3)]).splitlines() == [
+    assert rung_table("halving:", [halving_bracket(9, 1, 9, 3)], "epoch").splitlines() == [
         "halving:",
         "  rung 1 of 3:     9 to epoch 1",
         "  rung 2 of 3:     3 to epoch 3",
