@@ -92,3 +92,9 @@ def test_every_subcommand_has_a_module_and_every_module_is_a_subcommand() -> Non
 
     modules = {path.name.removesuffix("_command.py").replace("_", "-") for path in (LIB / "cli").glob("*_command.py")}
     assert modules == set(COMMANDS)
+
+
+def test_only_one_module_imports_optuna() -> None:
+    users = {path.relative_to(LIB) for path in LIB.rglob("*.py") if {name.split(".")[0] for name in imports(path)} & {"optuna"}}
+
+    assert users == {Path("search/optuna_samplers.py")}

@@ -174,6 +174,14 @@ def test_stop_rules_start_no_more_runs(place: Place) -> None:
     assert len(place.events("run_started")) == started
 
 
+def test_epochs_of_short_runs_count_for_a_stop_rule(place: Place) -> None:
+    code, out = place.sweep(NINE + "CONFIG_SWEEP_MAX_TOTAL_RESOURCE=18\n", "--strategy", "random")
+
+    assert code == 0, out
+    assert "of 18 (SWEEP_MAX_TOTAL_RESOURCE)" in out
+    assert 18 <= sum(map(len, epochs_of(place).values())) <= 27, "one run may have been under way"
+
+
 def test_repeats_of_a_searched_point_are_one_setting(place: Place) -> None:
     code, out = place.sweep(SPACE + "CONFIG_SWEEP_REPEATS=3\n", "--strategy", "tpe", "--trials", 4)
 
@@ -213,6 +221,12 @@ def test_same_seed_gives_the_same_points(place: Place, tmp_path: Path) -> None:
         ("CONFIG_NUM_EPOCHS=9\n", ["--strategy", "random"], ["nothing is swept"]),
         ("CONFIG_X=int(1, 9)\nrequire X > 9\n", ["--strategy", "random"], ["none is legal", "X > 9"]),
         (NINE + 'CONFIG_SWEEP_TARGET="high"\n', [], ["SWEEP_TARGET", "high"]),
+        (NINE + 'CONFIG_SWEEP_CALLBACK="no-such-program"\n', [], ["SWEEP_CALLBACK", "no-such-program"]),
+        (NINE + "CONFIG_SWEEP_PRUNER=median\nCONFIG_SWEEP_PRUNER_MIN_TRIALS=9\n", ["--dry-run"], ["MIN_TRIALS", "below 9"]),
+        (NINE + "CONFIG_SWEEP_PRUNER=median\nCONFIG_SWEEP_PRUNER_MIN_TRIALS=9\n", ["--strategy", "tpe"], ["below 9"]),
+        ("CONFIG_X=1|2\nCONFIG_NUM_EPOCHS=3|9\nCONFIG_SWEEP_PRUNER=threshold\n", [], ["NUM_EPOCHS", "threshold"]),
+        (NINE + "CONFIG_SWEEP_IMPORT=/etc/passwd\n", ["--strategy", "tpe", "--dry-run"], ["/etc/passwd", "not a sweep"]),
+        (NINE + "CONFIG_SWEEP_ENQUEUE=nonsense\n", ["--strategy", "tpe", "--dry-run"], ["nonsense", "no such file"]),
     ],
     ids=lambda value: None if isinstance(value, list) else " ".join(value.split())[-40:],
 )
@@ -223,6 +237,7 @@ def test_wrong_request_is_refused_before_anything_starts(place: Place, text: str
     assert all(word in out for word in told), out
     assert "Traceback" not in out
     assert not place.sweeps
+    assert not place.configs.exists()
 
 
 def test_sampled_range_cannot_be_generated_ahead(place: Place) -> None:
@@ -298,3 +313,74 @@ def test_callback_command_is_told_what_happens(place: Place) -> None:
     best = [event for event in events if event["event"] == "new_best"]
     assert best[-1]["value"] == pytest.approx(0.023)
     assert all(later["margin"] > 0 for later in best[1:])
+
+
+def test_copy_that_comes_first_after_a_stop_starts_from_its_parent(place: Place) -> None:
+    text = "CONFIG_X=int(1, 1000)\nCONFIG_NUM_EPOCHS=2\nCONFIG_SWEEP_PARALLEL_JOBS=1\n"
+    text += "CONFIG_SWEEP_PBT_INTERVAL=1\nCONFIG_SWEEP_KEEP_CHECKPOINTS=y\n"
+    place.sweep(text + "CONFIG_SWEEP_MAX_TOTAL_RESOURCE=4\n", "--strategy", "pbt", "--trials", 4)
+    stopped = statuses(place)
+    code, out = place.sweep(text, "--strategy", "pbt", "--trials", 4)
+
+    (copy,) = place.sweeps[0].glob("config_005_*")
+    assert stopped == {"pruned": 4}
+    assert code == 0, out
+    assert (copy / "checkpoints" / "parent" / "name.txt").exists()
+    assert [e["config"] for e in place.events("run_started")][4] == "config_005"
+
+
+def test_stop_rule_leaves_no_point_behind_and_lifting_it_goes_on(place: Place) -> None:
+    text = "CONFIG_X=1:1:9\nCONFIG_NUM_EPOCHS=9\nCONFIG_SWEEP_PARALLEL_JOBS=1\n"
+    place.sweep(text + "CONFIG_SWEEP_MAX_TOTAL_RESOURCE=3\n", "--strategy", "asha")
+    place.sweep(None, "--strategy", "asha")
+    stopped = len(list((place.sweeps[0] / "configs").iterdir())), len(results_of(place))
+    code, out = place.sweep(text, "--strategy", "asha")
+
+    assert stopped == (3, 3)
+    assert code == 0, out
+    assert statuses(place) == {"pruned": 8, "passed": 1}
+
+
+def test_run_that_is_not_finite_at_its_rung_has_diverged(place: Place) -> None:
+    place.sweep(NINE + "CONFIG_BEHAVIOUR=nan\n", "--strategy", "asha")
+
+    assert statuses(place) == {"diverged": 9}
+
+
+@pytest.mark.parametrize("at_rung", ["exit 143", "true"], ids=["stops", "takes no notice"])
+def test_program_that_reports_rarely_is_promoted_all_the_same(place: Place, at_rung: str) -> None:
+    trainer = place.path / "trainer.sh"
+    trainer.write_text(
+        'x=$(sed -n "s/^CONFIG_X=//p" "$KSWEEP_RUN_DIR/config.txt"); b=$(cat "$KSWEEP_RUN_DIR/at" || echo 0)\n'
+        "for e in 2 4 6 9; do\n  [ $b -ge ${KSWEEP_UNTIL:-99} ] && " + at_rung + "\n  [ $e -le $b ] && continue\n"
+        '  b=$e; echo $b > "$KSWEEP_RUN_DIR/at"\n'
+        '  echo "{\\"step\\": $e, \\"epoch\\": $e, \\"val_acc\\": 0.$x$e}" >> "$KSWEEP_RUN_DIR/metrics.jsonl"\ndone\n'
+    )
+    code, out = place.sweep(NINE + f'CONFIG_MODEL_COMMAND="sh {trainer}"\n', "--strategy", "asha")
+
+    assert code == 0, out
+    assert statuses(place) == ({"pruned": 8, "passed": 1} if at_rung == "exit 143" else {"passed": 9})
+    assert epochs_of(place)[9] == [2, 4, 6, 9]
+
+
+def test_space_that_lost_a_point_is_another_sweep_and_one_that_grew_is_not(place: Place) -> None:
+    place.sweep(SPACE, "--strategy", "random", "--trials", 3)
+    place.sweep(SPACE.replace("1000", "2000"), "--strategy", "random", "--trials", 4)
+    grown = len(place.sweeps)
+    place.sweep(SPACE.replace("1000", "5"), "--strategy", "random", "--trials", 3)
+
+    assert grown == 1
+    assert len(place.sweeps) == 2
+    assert len(list(place.sweeps[1].glob("config_*/result.json"))) == 3
+
+
+def test_more_repeats_complete_the_points(place: Place) -> None:
+    place.sweep(SPACE, "--strategy", "tpe", "--trials", 3)
+    (place.sweeps[0] / "study.log").write_text("torn")
+    code, out = place.sweep(SPACE + "CONFIG_SWEEP_REPEATS=2\n", "--strategy", "tpe", "--trials", 3)
+
+    seeds = Counter((row["CONFIG_X"], row["CONFIG_SEED"]) for row in place.summary().values())
+    assert code == 0, out
+    assert len(seeds) == 6
+    assert {seed for _, seed in seeds} == {1, 2}
+    assert len(study_of(place)) == 3

@@ -15,6 +15,7 @@ _NUM_EPOCHS = re.compile(r"^CONFIG_NUM_EPOCHS=(\d+)$", re.MULTILINE)
 class Effort:
     """`spent`: epochs that were trained; `full`: epochs of all runs, had none been stopped early, None where that is not known.
 
+    What a run took over from another one's checkpoint counts in neither.
     `stopped_at`: epoch -> number of runs that were stopped after it, in order.
     """
 
@@ -29,9 +30,10 @@ def effort(state: SweepState) -> Effort:
     lengths = [_num_epochs(run) for run in state.runs]
     longest = max((length for length in lengths if length), default=max(reached, default=0))
     pruned = Counter(epoch for run, epoch in zip(state.runs, reached, strict=True) if run.status is Status.PRUNED)
+    taken_over = sum(_taken_over(run) for run in state.runs)
     return Effort(
-        spent=sum(reached),
-        full=sum(length or longest for length in lengths) if longest else None,
+        spent=sum(reached) - taken_over,
+        full=sum(length or longest for length in lengths) - taken_over if longest else None,
         stopped_at=dict(sorted(pruned.items())),
     )
 
@@ -43,6 +45,17 @@ def epochs_reached(run: RunRecord) -> int | None:
     if epoch is not None:
         return int(epoch)
     return len(read_history(run.dir.metrics)) if report else None
+
+
+def epochs_trained(run: RunRecord) -> int:
+    """Epochs that it was trained itself: not those before the checkpoint of another run from which it went on."""
+    return (epochs_reached(run) or 0) - _taken_over(run)
+
+
+def _taken_over(run: RunRecord) -> int:
+    history = read_history(run.dir.metrics) if "parent" in run.point.search else []
+    first = as_number(history[0].get("epoch")) if history else None
+    return int(first) - 1 if first else 0
 
 
 def _num_epochs(run: RunRecord) -> int | None:

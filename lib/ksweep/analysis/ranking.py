@@ -1,8 +1,9 @@
 """Which settings are best, and how sure that is: seeds grouped as repeats, t intervals, ties. Standard library only.
 
 Points that differ only in SEED are one setting. Settings are ranked by the mean (or median) of the objective over the runs
-that passed; nothing stands in for a run that did not. Whether a setting is really behind the best is asked of the
-differences seed by seed, since both have met the same initial weights and the same order of examples.
+that passed; nothing stands in for a run that did not, and where a seed was stopped early for being poor, the rest is no fair
+sample: such a setting is not ranked. Whether a setting is really behind the best is asked of the differences seed by seed,
+since both have met the same initial weights and the same order of examples.
 
 Several objectives are never made into one: settings are ranked by the front on which they lie. A setting that breaks a
 constraint, by the same mean over its seeds, is never ranked among those that keep to all.
@@ -162,6 +163,8 @@ def _group_repeats(runs: list[RunRecord]) -> Iterable[tuple[dict[str, str], list
 
 def _score(values: dict[str, str], runs: list[RunRecord], objectives: Objectives, aggregate: str) -> Group:
     counted = [run for run in runs if run.status is Status.PASSED and run.result and objectives.values(run.result.metrics)]
+    if any(run.status is Status.PRUNED for run in runs):
+        counted = []  # stopped were its poor seeds: what the others come to is no mean of this setting
     return Group(
         values=values,
         runs=runs,

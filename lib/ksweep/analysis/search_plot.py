@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from ksweep.analysis.effort import epochs_reached
+from ksweep.analysis.effort import epochs_trained
 from ksweep.analysis.figures import BLUE, DARK, GREY, NOTE, ORANGE, png, style_values
 from ksweep.analysis.formats import metric_name, one_line, plural
 from ksweep.analysis.load import RunRecord, SweepState
@@ -59,7 +59,7 @@ def search_png(state: SweepState, ranking: Ranking) -> bytes | None:
 def _in_order_of_their_ends(state: SweepState) -> list[_Ended]:
     goal = state.objectives.goals[0]
     runs = sorted((run for run in state.runs if run.result and run.status.is_final), key=_ended_at)
-    spent = accumulate(epochs_reached(run) or 0 for run in runs)
+    spent = accumulate(epochs_trained(run) for run in runs)
     found: list[_Ended] = []
     best: float | None = None
     for position, (run, epochs) in enumerate(zip(runs, spent, strict=True), 1):
@@ -77,6 +77,8 @@ def _ended_at(run: RunRecord) -> float:
 
 
 def _draw_best_so_far(axes: "Axes", objectives: Objectives, ended: list[_Ended], x: list[int], label: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     goal = objectives.goals[0]
     at = list(zip(x, ended, strict=True))
     kept = [(place, run.value) for place, run in at if run.value is not None and run.is_feasible]
@@ -92,9 +94,12 @@ def _draw_best_so_far(axes: "Axes", objectives: Objectives, ended: list[_Ended],
         )
     low, high = _limits([value for _, value in kept or broken if value is not None], goal)
     axes.set_ylim(low, high)
+    num_outside = sum(not low <= value <= high for _, value in [*kept, *broken])
     _plot(axes, [(place, 0.015) for place in stopped], "|", color=ORANGE, markersize=7, markeredgewidth=0.8,
           transform=axes.get_xaxis_transform(), label=f"stopped early ({len(stopped)})")  # fmt: skip
-    _finish(axes, goal, label, _goal_label(goal))
+    zoom = f"\n(axis zoomed: {num_outside} of {len(kept) + len(broken)} runs lie outside)" if num_outside else ""
+    _finish(axes, goal, label, _goal_label(goal) + zoom)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0, max(x[-1], 1) * (1 + _OUTSIDE / 3))  # 0 epochs: a program that never said how far it was
 
 

@@ -288,9 +288,7 @@ def _remarks(comparison: Comparison) -> list[str]:
         who = f"{trace.strategy}, seed {trace.seed}"
         if trace.spent < comparison.budget:
             why = f" ({one_line(trace.over)})" if trace.over else ""
-            lines.append(
-                f"{who}: spent {trace.spent} of {comparison.budget} {comparison.unit}s{why}; its best stands from there."
-            )
+            lines.append(f"{who}: spent {trace.spent} of {comparison.budget} {comparison.unit}s{why}; its best stands from there")
         lines += [f"{who}: {plural(n, 'run')} {status}" for status, n in trace.counts.items() if Status(status).is_bad]
         if not trace.steps:
             lines.append(f"{who}: no value within the budget")

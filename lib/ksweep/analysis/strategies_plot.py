@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 _DASHES = ("-", "--", ":")  # where there are more strategies than colours
-_SETTLED = 0.1  # of the budget: what lies before it would squeeze the rest, and runs out of the picture
 _BARS_AT = (0.25, 0.5, 0.75, 1.0)  # of the budget; bands would hide each other
 _DODGE = 0.011  # of the budget, from the bar of one strategy to that of the next
 
@@ -78,8 +77,8 @@ def _draw_intervals(axes: "Axes", comparison: Comparison, entrant: Entrant, colo
 
 
 def _limits(comparison: Comparison) -> tuple[float, float]:
-    """From the means after the first tenth of the budget and the seeds at the bars; intervals run out where they must."""
-    late = [place for place in comparison.places if place >= _SETTLED * comparison.budget]
+    """Of the means from the first bar on and the seeds at the bars: what is before would squeeze them. Intervals may run out."""
+    late = [place for place in comparison.places if place >= _BARS_AT[0] * comparison.budget]
     values = [mean for entrant in comparison.entrants for place in late if (mean := entrant.mean_at(place)) is not None]
     bars = [round(share * comparison.budget) for share in _BARS_AT]
     traces = [trace for entrant in comparison.entrants for trace in entrant.traces]

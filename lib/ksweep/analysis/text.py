@@ -347,5 +347,7 @@ def _legend(ranking: Ranking) -> str:
     if ranking.unranked:
         pruned = sum(run.status is Status.PRUNED for group in ranking.unranked for run in group.runs)
         stopped = f" ({plural(pruned, 'run')} stopped early)" if pruned else ""
-        lines.append(f"Not ranked, for want of a run that passed: {plural(len(ranking.unranked), 'setting')}{stopped}.")
+        is_mixed = any(run.status is Status.PASSED for group in ranking.unranked for run in group.runs) and pruned
+        why = "as not all of their seeds ran to the end" if is_mixed else "for want of a run that passed"
+        lines.append(f"Not ranked, {why}: {plural(len(ranking.unranked), 'setting')}{stopped}.")
     return "\n".join(lines)

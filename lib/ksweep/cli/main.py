@@ -21,6 +21,7 @@ COMMANDS = {
     "leaderboard": "the best configurations so far",
     "analyze": "rank, write and draw the results of a sweep",
     "summary": "print the analysis of a sweep",
+    "compare-strategies": "several strategies over one range file, at an equal budget of epochs",
     "train": "train one configuration",
     "rerun": "run one config file again and compare with its earlier run",
     "check": "check configurations and range files; starts nothing",

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _nothing_to_compare() -> int:
-    say("no earlier run of this configuration was found: nothing to compare with")
+    say("no earlier run of this configuration was found that passed, and had begun by itself: nothing to compare with")
     return 0
 
 

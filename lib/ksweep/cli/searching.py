@@ -13,7 +13,7 @@ from ksweep.contract.atomic import exclusive, write_text
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Result
 from ksweep.contract.paths import RunDir, SweepDir
-from ksweep.contract.sweepfile import SweepRecord
+from ksweep.contract.sweepfile import PointRecord, SweepRecord
 from ksweep.kconfig.resolve import Overrides
 from ksweep.kconfig.space import KconfigSpace
 from ksweep.search.base import Known, Strategy
@@ -24,7 +24,7 @@ from ksweep.space.rangefile import RangeFile
 from ksweep.sweep.progress import make_progress
 from ksweep.sweep.reports import curve_of
 from ksweep.sweep.search import Search, outcome_of
-from ksweep.sweep.steering import check_steering, has_rungs, objectives_from, resource_key, search_settings
+from ksweep.sweep.steering import check_one_length, check_steering, has_rungs, objectives_from, resource_key, search_settings
 from ksweep.sweep.store import GrowingPlan, SweepLock, check_results_root, find_search, new_sweep_dir, results_of, results_root
 from ksweep.sweep.study import StudyExport
 from ksweep.sweep.sweep import command_of, config_values, run_sweep, slots_for
@@ -85,12 +85,13 @@ def plan_search(tree: Tree, file: RangeFile, overrides: Overrides) -> SearchPlan
         )
     _check_resource(values, space)
     objectives = objectives_from(values)
-    check_steering(values, objectives, tree.root)
+    check_steering(values, objectives, tree.root)  # first of all: the walk below may take a while
     combinations = size(space.axes)
     counts: dict[str, int] = {}
     if combinations is not None and combinations <= MAX_WALKED:
         expansion = tree.resolver.walk(request)
         counts, notes = expansion.counts, expansion.notes
+        check_steering(values, objectives, tree.root, num_points=counts["distinct"])
         told = f"cartesian {counts['cartesian']} -> legal {counts['legal']} -> distinct {counts['distinct']}"
     else:
         notes = [*request.notes, *space.notes, *space.probe(int(values.get("SWEEP_SEED", "1")))]
@@ -117,6 +118,8 @@ def _check_resource(values: Mapping[str, str], space: KconfigSpace) -> None:
             f"{axis.where}: CONFIG_{name}: is swept, but strategy {values['SWEEP_STRATEGY']} decides itself how long a run is; "
             f"give it one value (that of a complete run), or take a strategy without rungs"
         )
+    if axis:
+        check_one_length(values, axis.where)
 
 
 def _enqueued(tree: Tree, plan: SearchPlan) -> list[Draft]:
@@ -198,20 +201,39 @@ def run_search(
     num_points = plan.num_points(strategy)
     num_runs = (num_points or 0) * plan.num_repeats
     check_size(num_runs, int(plan.values.get("SWEEP_MAX_RUNS", num_runs)), is_confirmed=is_confirmed or is_dry)
-    if is_dry:
-        return _dry_run(plan, strategy, num_points)
     _enqueued(tree, plan)  # and what it cannot take in here
     _imported(plan, results)
+    if is_dry:
+        return _dry_run(plan, strategy, num_points)
     check_results_root(results, num_runs)
     with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
-        found = None if is_fresh else find_search(results, plan.source, plan.values["SWEEP_STRATEGY"], plan.base)
-        dir, before = found or (new_sweep_dir(results), None)
+        found = None if is_fresh else _find(plan, results)
+        dir = found[0] if found else new_sweep_dir(results)
         lock = SweepLock(dir)
+        before = SweepRecord.load(dir) if found else None  # as its last runner left it, which may have ended just now
         record = _save(tree, dir, plan, strategy, before)
     try:
         return _run(tree, dir, plan, strategy, record, lock, jobs=jobs)
     finally:
         lock.release()
+
+
+def _find(plan: SearchPlan, results: Path) -> tuple[SweepDir, SweepRecord] | None:
+    """The sweep that a plan continues: all of whose points it could have chosen. One over a space that has since lost some of
+    them has other results than were asked for; it can be imported."""
+
+    def fits(record: SweepRecord) -> bool:
+        return record.range_text == plan.file.text or all(_has(plan, point) for point in record.points)
+
+    return find_search(results, plan.source, plan.values["SWEEP_STRATEGY"], plan.base, fits)
+
+
+def _has(plan: SearchPlan, point: PointRecord) -> bool:
+    space = plan.space
+    draft = _same_point(space, {axis.name: row for axis in space.axes if (row := axis.row_in(point.values)) is not None})
+    if draft is not None and draft.id and point.search["repeat"]:
+        draft = space.with_seed(draft, point.search["repeat"])
+    return draft is not None and draft.id == point.id
 
 
 def continue_search(
@@ -232,6 +254,7 @@ def continue_search(
         return 0
     lock = SweepLock(dir)
     try:
+        record = SweepRecord.load(dir)  # as its last runner left it, which may have ended just now
         return _run(tree, dir, plan, strategy, record, lock, jobs=jobs, is_wanted=is_wanted)
     finally:
         lock.release()

@@ -16,6 +16,8 @@ from ksweep.kconfig.presets import find_preset
 from ksweep.kconfig.resolve import Expansion, Overrides, Resolver
 from ksweep.kconfig.tree import load_tree, tree_hash
 from ksweep.space.rangefile import RangeFile, parse_range_text, read_text
+from ksweep.sweep.steering import check_one_length, check_steering, objectives_from
+from ksweep.sweep.sweep import config_values
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_RANGE = "lenet5-sweep"
@@ -95,8 +97,14 @@ class Tree:
         return str(symbol.str_value)
 
     def expand(self, file: RangeFile, args: argparse.Namespace) -> Expansion:
-        """All points of a range file, with --epochs and --jobs in place of its own lines."""
-        return self.resolver.expand(file, self.overrides(args))
+        """All points of a range file, with --epochs and --jobs in place of its own lines. RequestError also for what is
+        wrong with the SWEEP_ symbols that they share."""
+        expansion = self.resolver.expand(file, self.overrides(args))
+        values = config_values(expansion.points[0].text)
+        check_steering(values, objectives_from(values), self.root, num_points=len(expansion.points))
+        if values.get("SWEEP_RESOURCE") in expansion.points[0].values:
+            check_one_length(values, str(file.path or file.name))
+        return expansion
 
 
 def config_file(path: Path) -> Path:

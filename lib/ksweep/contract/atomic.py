@@ -140,5 +140,5 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file, or None where there is no whole one."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None

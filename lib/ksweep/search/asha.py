@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from ksweep.search.base import Sampler, SearchSettings, Start
 from ksweep.search.rung_strategy import RungStrategy, next_above
-from ksweep.search.rungs import Rung, asha_rungs, rung_table
+from ksweep.search.rungs import Bracket, Rung, asha_rungs, cost, rung_table
 from ksweep.space.axes import size
 
 
@@ -29,13 +29,17 @@ class Asha(RungStrategy):
         super().__init__(sampler, settings)
         self._rungs = asha_rungs(settings.min_resource, settings.max_resource, settings.eta)
 
+    @property
+    def total_resource(self) -> int:
+        return cost(self._bracket())
+
     def table(self) -> str:
-        num_points = self.settings.num_points or size(self.sampler.space.axes) or 1
-        bracket = tuple(
-            Rung(num_points=num_points // self.settings.eta**k or 1, resource=rung) for k, rung in enumerate(self._rungs)
-        )
         title = f"{self.NAME}, eta {self.settings.eta}: at least this, more where a run goes on that later ones overtake"
-        return rung_table(title, [bracket], self.settings.unit)
+        return rung_table(title, [self._bracket()], self.settings.unit)
+
+    def _bracket(self) -> Bracket:
+        num_points = self.settings.num_points or size(self.sampler.space.axes) or 1
+        return tuple(Rung(num_points=num_points // self.settings.eta**k or 1, resource=r) for k, r in enumerate(self._rungs))
 
     def loss_reason(self, number: int) -> str:
         """As of now: more may go on as more get to its rung."""

@@ -145,6 +145,11 @@ class Strategy(ABC):
         return self.settings.num_points
 
     @property
+    def total_resource(self) -> int | None:
+        """What all its points are trained for together, at least; None: each is run to its end."""
+        return None
+
+    @property
     def why_over(self) -> str:
         """One line for people, once it is over: why there are fewer points than were asked for; else empty."""
         return self.sampler.why_over

@@ -13,7 +13,7 @@ from typing import Any
 from ksweep.contract.errors import RequestError
 from ksweep.search.base import Known, Sampler, SearchSettings, Start
 from ksweep.search.rung_strategy import RungStrategy
-from ksweep.search.rungs import Bracket, cut, halving_bracket, num_halvings, rung_table
+from ksweep.search.rungs import Bracket, cost, cut, halving_bracket, num_halvings, rung_table
 from ksweep.space.axes import Draft, size
 
 
@@ -32,6 +32,10 @@ class Halving(RungStrategy):
         if self.settings.num_points is None and not self.ENDS_BY_ITSELF:
             self._draw_all()
             self._brackets = self._plan(len(self._outcomes) + len(self._drafts))
+
+    @property
+    def total_resource(self) -> int:
+        return sum(map(cost, self._brackets))
 
     def table(self) -> str:
         return rung_table(f"{self.NAME}, eta {self.settings.eta}:", self._brackets, self.settings.unit)

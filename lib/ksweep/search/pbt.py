@@ -46,9 +46,13 @@ class Pbt(RungStrategy):
         """A population and its copies; more where members fail, fewer where the space is small."""
         return self._size + (len(self._ends) - 1) * self._num_copies(self._size)
 
+    @property
+    def total_resource(self) -> int:
+        return self._size * self.settings.max_resource
+
     def table(self) -> str:
         num_copies, unit = self._num_copies(self._size), self.settings.unit
-        total = counted(self._size * self.settings.max_resource, unit)
+        total = counted(self.total_resource, unit)
         return (
             f"pbt: a population of {self._size}, {len(self._ends)} generations, to {unit}s {', '.join(map(str, self._ends))}\n"
             f"  after each but the last, {num_copies} become perturbed copies of the best {num_copies}: "

@@ -234,10 +234,10 @@ class PatiencePruner(CurvePruner):
                 f"{settings.min_delta:g}; allowed: 1 or more, 0 or more"
             )
         if settings.patience + 1 >= settings.max_resource:
+            allowed = f"below {settings.max_resource - 1}" if settings.max_resource > 2 else "none"
             return (
-                f"CONFIG_SWEEP_PRUNER_PATIENCE: found {settings.patience}, allowed: below {settings.max_resource - 1}: "
-                f"with one report each {settings.unit}, a complete run of {settings.max_resource} ends before more can pass "
-                "without improvement"
+                f"CONFIG_SWEEP_PRUNER_PATIENCE: found {settings.patience}, allowed: {allowed}: with one report each "
+                f"{settings.unit}, a complete run of {settings.max_resource} ends before more can pass without improvement"
             )
         return super().problem()
 

@@ -79,11 +79,17 @@ class RungStrategy(HistoryStrategy):
         outcome = self._outcomes[number]
         if self._reached(number) < rung or (outcome.status.is_bad and self._resources[number] == rung):
             return None
-        value = value_at(outcome.curve, rung)
+        value = self._reported(number, rung)
         return value if value is not None and math.isfinite(value) else None
 
+    def _reported(self, number: int, rung: int) -> float | None:
+        """At a rung; what it reported first, where that was later."""
+        curve = self._outcomes[number].curve
+        value = value_at(curve, rung)
+        return curve[min(curve)] if value is None and curve else value
+
     def _shown(self, number: int, rung: int) -> str:
-        value = value_at(self._outcomes[number].curve, rung)
+        value = self._reported(number, rung)
         return "no value" if value is None else f"{value:.4g}"
 
     def _ranked(self, numbers: Iterable[int], rung: int) -> list[int]:

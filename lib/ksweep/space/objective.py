@@ -107,19 +107,25 @@ def parse_objectives(text: str, direction: str, constraints: str = "") -> Object
 
     ValueProblem when either holds anything but what is allowed.
     """
-    goals = tuple(_parse_goal(piece, direction) for piece in _pieces(text))
+    try:
+        goals = tuple(_parse_goal(piece, direction) for piece in _pieces(text))
+    except ValueProblem as problem:
+        raise ValueProblem(f"CONFIG_SWEEP_OBJECTIVE: {problem}") from None
     texts = [goal.text for goal in goals]
     if twice := next((name for name in texts if texts.count(name) > 1), None):
-        raise ValueProblem(f'found "{text}": {twice} stands in it twice; name it once')
+        raise ValueProblem(f'CONFIG_SWEEP_OBJECTIVE: found "{text}": {twice} stands in it twice; name it once')
     found = parse_constraints(constraints)
     if found and not goals:
-        raise ValueProblem(f'found constraints "{constraints}" without an objective: nothing is ranked; give an objective')
+        raise ValueProblem(f'CONFIG_SWEEP_CONSTRAINTS: found "{constraints}" without an objective: nothing is ranked; give one')
     return Objectives(goals=goals, constraints=found)
 
 
 def parse_constraints(text: str) -> tuple[Constraint, ...]:
     """Parse SWEEP_CONSTRAINTS: comparisons, apart by commas."""
-    return tuple(_parse_constraint(piece) for piece in _pieces(text))
+    try:
+        return tuple(_parse_constraint(piece) for piece in _pieces(text))
+    except ValueProblem as problem:
+        raise ValueProblem(f"CONFIG_SWEEP_CONSTRAINTS: {problem}") from None
 
 
 def check_objectives(objectives: Objectives, known: Collection[str] | None) -> list[str]:
@@ -139,7 +145,10 @@ def check_objectives(objectives: Objectives, known: Collection[str] | None) -> l
 
 def _pieces(text: str) -> list[str]:
     """The parts between commas; none of an empty text."""
-    return split_outside(text, ",") if text.strip() else []
+    pieces = split_outside(text, ",") if text.strip() else []
+    if "" in pieces:
+        raise ValueProblem(f'found "{text}": nothing stands before or behind a comma of it; remove the comma')
+    return pieces
 
 
 def _parse_goal(piece: str, direction: str) -> Goal:

@@ -14,6 +14,10 @@ class LivePruning:
         self._pruner = pruner
         self._curves: dict[str, Curve] = dict(finished)
 
+    def add(self, id: str, curve: Curve) -> None:
+        """The run of point `id` has come as far as `curve`; no question asked."""
+        self._curves[id] = curve
+
     def reason(self, id: str, curve: Curve) -> str:
         """Why the run of point `id`, whose newest report is the last of `curve`, is to be stopped; empty: it goes on."""
         self._curves[id] = curve

@@ -65,6 +65,16 @@ def curve_of(path: Path, goal: Goal | None, key: str) -> dict[int, float]:
     return {resource: value for resource, value in found if resource is not None and value is not None}
 
 
+def trained(path: Path, key: str, *, is_child: bool) -> int:
+    """How much a run was trained itself, by its metrics.jsonl: as far as it came, less what one that went on from another run's
+    checkpoint (`is_child`) took over."""
+    marks = [mark for report in read_history(path) if (mark := resource_of(report, key)) is not None]
+    if not is_child or not marks:
+        return max(marks, default=0)
+    first = marks[1] - marks[0] if len(marks) > 1 else 1  # what its first report tells of
+    return max(marks) - marks[0] + first
+
+
 def furthest(path: Path, key: str) -> int:
     """The largest resource (`key`: epoch or step) in a metrics.jsonl; 0 without any."""
     return max((resource_of(report, key) or 0 for report in read_history(path)), default=0)

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from ksweep.contract.atomic import read_json, write_json
+from ksweep.contract.metrics import read_history
 from ksweep.contract.outcome import Result, Status
 from ksweep.contract.paths import RunDir
 from ksweep.contract.run import ENV_ATTEMPT, ENV_RESOURCE, ENV_RUN_DIR, ENV_UNTIL
@@ -104,7 +105,7 @@ class Settings:
             wall_s=slot_s / num_slots,
             slot_s=slot_s,
             total=total,
-            values=[self.value_of(result) for result in ended],
+            values=[self.value_of(result) for result in ended if result.until is None],
             maximize=self.maximize,
         )
 
@@ -206,7 +207,7 @@ class Runner:
         self._goal = settings.goal
         self._watched = (*(name for goal in settings.objectives.goals for name in goal.names), *LOSSES)
         self._ended: list[float | None] = []  # the first objective of each run that has ended, in order
-        self._spent_s = 0.0
+        self._spent_s: dict[str, float] = {}  # point id -> in all its attempts that have ended
         self._started_mono = time.monotonic()
 
     def run(
@@ -219,11 +220,15 @@ class Runner:
     ) -> SweepRun:
         """Run `specs` in this order, clearly longer ones first once durations are known.
 
-        `done` are results that stand already. `num_planned`: runs in all, where a search is to choose that many. `total`: epochs
-        or steps that were trained before.
+        `done` are results that stand already, some perhaps of `specs`, which then go on. `num_planned`: runs in all, where a
+        search is to choose that many. `total`: epochs or steps that were trained before.
 
         Returns when all have ended, or after an interruption. Never raises for what a run does.
         """
+        self._spent_s = {result.id: result.wall_s for _, result in done}
+        self._wall_before_s = sum(self._spent_s.values()) / len(self._slots)
+        going_on = {spec.id for spec in specs}
+        done = [(values, result) for values, result in done if result.id not in going_on]
         self._outcome.results = {result.id: result for _, result in done}
         name = self._goal.text if self._goal else ""
         self._board = Board(total=max(num_planned, len(specs) + len(done)), objective=name, eta_s=lambda: self._eta)
@@ -231,12 +236,13 @@ class Runner:
             goal = self._goal
             self._board.value_of = lambda result: goal.value(result.metrics)
         self._values = {spec.id: spec.values for spec in specs}
-        self._total = total
-        self._wall_before_s = sum(result.wall_s for _, result in done) / len(self._slots)
+        self._total = self._total_before = total
         for values, result in done:
             self._count(result, values)
             self._delivery.add(values, result)
         self._check_delivery()
+        for spec in specs:
+            self._hand_over(spec)
         self._queue = [self._next_attempt(spec) for spec in reversed(specs)]
         self._reorder()
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -295,10 +301,12 @@ class Runner:
             self._outcome.over = self._search.why_over
 
     def _fill(self) -> None:
-        while self._free and not self._outcome.stopped and not self._outcome.over and (self._queue or self._ask()):
-            if reason := self._stop_rule():
+        while self._free and not self._outcome.stopped and not self._outcome.over and (self._queue or self._search):
+            if reason := self._stop_rule():  # before a search is asked: what it has chosen is part of the sweep
                 self._outcome.over = reason
                 self._progress.say(f"{reason}: no more runs are started")
+                return
+            if not self._queue and not self._ask():
                 return
             self._start(self._queue.pop(), self._free.pop())
 
@@ -308,14 +316,17 @@ class Runner:
             return False
         for order in self._search.next():
             spec = self._spec_of(order)
-            if spec.parent:  # now, while no process works on the parent
-                hand_over(spec.parent, spec.dir)
+            self._hand_over(spec)
             self._values[spec.id] = spec.values
             if self._outcome.results.pop(spec.id, None):
                 self._board.done[Status.PRUNED] -= 1  # it goes on
             self._queue.insert(0, self._next_attempt(spec))
         self._board.total = max(self._board.total, self._board.done.total() + len(self._active) + len(self._queue))
         return bool(self._queue)
+
+    def _hand_over(self, spec: RunSpec) -> None:
+        if spec.parent:  # as soon as it is decided, while no process works on the parent
+            hand_over(spec.parent, spec.dir)
 
     def _stop_rule(self) -> str:
         settings = self._settings
@@ -325,7 +336,7 @@ class Runner:
         running_s = sum(now - active.submitted_mono for active in self._active.values())
         return settings.stop_rules.reason(
             wall_s=self._wall_before_s + now - self._started_mono,
-            slot_s=self._spent_s + running_s,
+            slot_s=sum(self._spent_s.values()) + running_s,
             total=self._total,
             values=self._ended,
             maximize=settings.maximize,
@@ -366,7 +377,7 @@ class Runner:
             quiet_since=now,
             reports=Reports(spec.dir.metrics),
             curve=curve_of(spec.dir.metrics, self._goal, self._settings.resource) if attempt > 1 else {},
-            resource=furthest(spec.dir.metrics, self._settings.resource) if attempt > 1 else 0,
+            resource=self._begins_at(spec, attempt),
         )
         self._active[key] = active
         env = {**self._environment, **placed}
@@ -403,20 +414,24 @@ class Runner:
     def _on_ended(self, event: Ended) -> None:
         active = self._active.pop(event.key)
         spec = active.spec
+        for report in active.reports.new():  # what a short run has reported since it was last looked at
+            self._take_in(active, report)
         self._free.append(active.slot)
         self._board.running.pop(spec.config, None)
-        if self._queue:
+        if self._queue and not self._settings.stop_rules.are_any:  # they go by what this run came to
             self._fill()  # first of all: the slot does not wait for the records of this run
+        paused = "" if event.exit_code == 0 and self._has_run_on(spec) else self._paused(spec)
         verdict = judge(
             spec.dir,
             exit_code=event.exit_code,
             signal_number=event.signal,
-            ended_because=active.ended_because,
+            ended_because=active.ended_because or (self._divergence(spec) if paused else None),
             objectives=self._settings.objectives,
             attempt=active.attempt,
-            paused=self._paused(spec),
+            paused=paused,
         )
         result = self._result(active, event, verdict)
+        self._spent_s[spec.id] = result.wall_s
         waited = active.waited
         if verdict.status.is_retried and waited.num_bad < self._settings.retries and not self._is_hasty:
             how = f"{verdict.status}: {verdict.reason}"
@@ -430,7 +445,8 @@ class Runner:
             return
         if active.device_stats:
             write_json(spec.dir.gpu_stats, active.device_stats.to_dict(), sync=False)
-        if verdict.status == Status.PASSED and not self._settings.keep_checkpoints:
+        goes_on_never = verdict.status == Status.PASSED or (verdict.status == Status.PRUNED and result.until is None)
+        if goes_on_never and not self._settings.keep_checkpoints:
             drop_checkpoints(spec.dir)
         write_json(spec.dir.result, result.to_dict())
         self._journal.add("run_ended", config=spec.config, attempt=active.attempt, status=result.status, reason=result.reason)
@@ -471,11 +487,11 @@ class Runner:
 
     def _count(self, result: Result, values: Mapping[str, str]) -> None:
         self._board.done[result.status] += 1
-        self._spent_s += result.wall_s
         if result.status == Status.PASSED and result.attempt == 1:  # the time of a continued run is not that of one in one piece
             self._durations.add(values, result.wall_s)
         value = self._settings.value_of(result)
-        self._ended.append(value)
+        if result.until is None:  # else it waits at a rung
+            self._ended.append(value)
         if value is not None and self._is_better(value):
             self._board.best = result.config, value
 
@@ -520,6 +536,15 @@ class Runner:
         is_there = furthest(spec.dir.metrics, self._settings.resource) >= spec.until
         return f"stopped at {self._settings.resource} {spec.until} for now" if is_there else ""
 
+    def _begins_at(self, spec: RunSpec, attempt: int) -> int:
+        """How much it has been trained before this attempt, also by the run whose checkpoint it was given."""
+        before = furthest(spec.dir.metrics, self._settings.resource) if attempt > 1 else 0
+        return before or (furthest(spec.parent.metrics, self._settings.resource) if spec.parent else 0)
+
+    def _has_run_on(self, spec: RunSpec) -> bool:
+        """Whether a run that was to stop for now took no notice of that."""
+        return spec.until is not None and furthest(spec.dir.metrics, self._settings.resource) > spec.until
+
     def _read_reports(self, key: str, now: float) -> None:
         active = self._active[key]
         for report in active.reports.new():
@@ -529,25 +554,43 @@ class Runner:
         if active.leaves and not active.ended_because and now - active.leaves[0] > SELF_STOP_S:
             self._end(key, *active.leaves[1])
 
+    def _take_in(self, active: _Active, report: Report) -> tuple[int | None, float | None]:
+        """Count a report for the stop rules, and for those that the run is compared with; its resource and first objective."""
+        resource = resource_of(report, self._settings.resource)
+        value = self._goal.value(report) if self._goal else None
+        if resource is not None:
+            self._total += max(0, resource - active.resource)
+            active.resource = max(active.resource, resource)
+            if value is not None:
+                active.curve[resource] = value
+                if self._pruning:
+                    self._pruning.add(active.spec.id, active.curve)
+        return resource, value
+
     def _heed_report(self, key: str, active: _Active, report: Report, now: float) -> None:
+        resource, value = self._take_in(active, report)
         if active.ended_because or active.leaves:
             return
-        spec, resource = active.spec, resource_of(report, self._settings.resource)
-        value = self._goal.value(report) if self._goal else None
-        if name := not_finite(report, self._watched):
-            where = f"{self._settings.resource} {resource}: " if resource is not None else ""
-            active.leaves = now, (Status.DIVERGED, f"{where}{name} is not a finite number")
+        spec = active.spec
+        if reason := self._not_finite(report):
+            active.leaves = now, (Status.DIVERGED, reason)
             return
         if resource is None:
             return
-        self._total += max(0, resource - active.resource)
-        active.resource = max(active.resource, resource)
-        if value is not None:
-            active.curve[resource] = value
         if spec.until is not None and resource >= spec.until:
             active.leaves = now, (Status.PRUNED, self._paused(spec))
         elif self._pruning and value is not None and (reason := self._pruning.reason(spec.id, active.curve)):
             self._end(key, Status.PRUNED, reason)
+
+    def _not_finite(self, report: Report) -> str:
+        name, resource = not_finite(report, self._watched), resource_of(report, self._settings.resource)
+        where = f"{self._settings.resource} {resource}: " if resource is not None else ""
+        return name and f"{where}{name} is not a finite number"
+
+    def _divergence(self, spec: RunSpec) -> tuple[Status, str] | None:
+        """Of a run that has left by itself, perhaps before its last reports were read."""
+        reason = next(filter(None, map(self._not_finite, read_history(spec.dir.metrics))), "")
+        return (Status.DIVERGED, reason) if reason else None
 
     def _watch(self, now: float) -> None:
         limits = self._settings
@@ -608,6 +651,11 @@ class Runner:
                 self._end(key, Status.CANCELLED, why)
 
     def _update_eta(self, now: float) -> None:
+        planned = self._search.total_resource if self._search else None
+        if planned is not None:  # by what is trained in a second: runs that stop at rungs do not tell how long complete ones take
+            trained = self._total - self._total_before
+            self._eta = max(0, planned - self._total) * (now - self._started_mono) / trained if trained else None
+            return
         if now < self._eta_due or not len(self._durations):
             return
         left = [

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ksweep.contract.outcome import Result, Status
 from ksweep.contract.sweepfile import PointRecord
 from ksweep.search.base import Known, Outcome, Start, Strategy
-from ksweep.space.axes import Axis, Draft
+from ksweep.space.axes import Axis, Draft, Row
 from ksweep.space.objective import Objectives
 from ksweep.sweep.reports import curve_of
 from ksweep.sweep.store import GrowingPlan
@@ -79,10 +79,11 @@ class Search:
         return curve_of(self._plan.run_dir(point).metrics, self._goal, self._resource)
 
     def _stood_at(self, point: PointRecord) -> Curve:
-        """The curve of a run that has ended. One that stopped at a rung has a value there, however rarely it reports."""
+        """The curve of a run that has ended. One that stopped at a rung has a value there, however rarely it reports: that of its
+        newest report before, else of its first one."""
         curve, result = self._curve_of(point), self._results[point.id]
-        if result.until is not None and result.until not in curve and (before := [r for r in curve if r < result.until]):
-            curve[result.until] = curve[max(before)]
+        if curve and result.until is not None and result.until not in curve:
+            curve[result.until] = curve[max((r for r in curve if r < result.until), default=min(curve))]
         return {r: v for r, v in sorted(curve.items()) if result.until is None or r <= result.until}
 
     def _enter(self, point: PointRecord) -> None:
@@ -93,11 +94,13 @@ class Search:
     def _known(self, number: int) -> Known:
         points = self._points[number]
         first = points[0]
-        rows = {axis.name: row for axis in self._axes if (row := axis.row_in(first.values)) is not None}
         outcome = self._outcome(number) or Outcome(
             status=Status.CANCELLED, curve=_shared([self._curves.get(point.id, {}) for point in points], self._aggregate)
         )
-        return Known(number=number, id=first.id, rows=rows, notes=first.search["notes"], outcome=outcome)
+        return Known(number=number, id=first.id, rows=self._rows(first), notes=first.search["notes"], outcome=outcome)
+
+    def _rows(self, point: PointRecord) -> dict[str, Row]:
+        return {axis.name: row for axis in self._axes if (row := axis.row_in(point.values)) is not None}
 
     # -- what next --------------------------------------------------------------------------------------------------
 
@@ -117,6 +120,8 @@ class Search:
     def _orders(self, start: Start) -> list[RunOrder]:
         if start.draft is not None:
             self._add(start, start.draft)
+        elif len(self._points[start.number]) < self._num_repeats:
+            self._add_repeats(start.number)
         parent = self._points[start.parent] if start.parent is not None else None
         points = self._points[start.number]
         orders = [
@@ -141,6 +146,15 @@ class Search:
         for i, each in enumerate(drafts):
             notes = {"number": start.number, "repeat": i, "notes": dict(start.notes)}
             self._enter(self._plan.add(each, notes | ({} if start.parent is None else {"parent": start.parent})))
+        self._plan.save()
+
+    def _add_repeats(self, number: int) -> None:
+        """Those that a point lacks since more were asked for."""
+        first = self._points[number][0]
+        draft = Draft(rows=self._rows(first), values=first.values)
+        self._points[number][0] = self._plan.replace(first, self._repeat(draft, 0).values)  # where its seed counts from now on
+        for i in range(len(self._points[number]), self._num_repeats):
+            self._enter(self._plan.add(self._repeat(draft, i), first.search | {"repeat": i}))
         self._plan.save()
 
     # -- what came of it --------------------------------------------------------------------------------------------
@@ -185,6 +199,12 @@ class Search:
         """When the newest result was written, in ns since 1970."""
         files = (self._plan.run_dir(point).result for points in self._points.values() for point in points)
         return max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
+
+    @property
+    def total_resource(self) -> int | None:
+        """Epochs (or steps) that all runs are trained for together, at least; None: each run is trained to its end."""
+        total = self._strategy.total_resource
+        return None if total is None else total * self._num_repeats
 
     @property
     def num_points(self) -> int:

@@ -1,6 +1,7 @@
 """The SWEEP_ symbols of a complete configuration, read: what a sweep is ranked by, what limits it, how it searches."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ksweep.contract.errors import RequestError
@@ -61,6 +62,7 @@ def settings_from(values: Values) -> Settings:
             max_total=int(values.get("SWEEP_MAX_TOTAL_RESOURCE", "0")),
             target=None if number is None else float(number),
             max_stale=int(values.get("SWEEP_MAX_STALE_TRIALS", "0")),
+            num_repeats=int(values.get("SWEEP_REPEATS", "1")),
         ),
         run_timeout_s=int(values.get("SWEEP_RUN_TIMEOUT", "0")),
         silence_timeout_s=int(values.get("SWEEP_SILENCE_TIMEOUT", "0")),
@@ -79,7 +81,7 @@ def pruner_from(values: Values, settings: SearchSettings) -> Pruner | None:
         PrunerSettings(
             maximize=settings.maximize[0],
             max_resource=settings.max_resource,
-            num_points=settings.num_points,
+            num_points=None if settings.num_points is None else settings.num_points * int(values.get("SWEEP_REPEATS") or "1"),
             unit=settings.unit,
             interval=int(values.get("SWEEP_PRUNER_INTERVAL") or "1"),
             warmup=int(values.get("SWEEP_PRUNER_WARMUP") or "0"),
@@ -97,8 +99,9 @@ def pruner_from(values: Values, settings: SearchSettings) -> Pruner | None:
     return pruner
 
 
-def check_steering(values: Values, objectives: Objectives, root: Path) -> None:
-    """RequestError with what is wrong with the SWEEP_ symbols, before anything starts. `root`: top of the tree."""
+def check_steering(values: Values, objectives: Objectives, root: Path, *, num_points: int | None = None) -> None:
+    """RequestError with what is wrong with the SWEEP_ symbols, before anything starts. `root`: top of the tree. `num_points`:
+    that there are, at most; None: not known."""
     declared = values.get("SWEEP_METRICS", "").split()
     problems = check_objectives(objectives, declared or None)
     strategy, pruner = values.get("SWEEP_STRATEGY", "grid"), values.get("SWEEP_PRUNER") or "none"
@@ -117,7 +120,19 @@ def check_steering(values: Values, objectives: Objectives, root: Path) -> None:
     if problems:
         raise RequestError(*problems)
     settings_from(values)
-    pruner_from(values, search_settings(values, objectives, is_finite=True, num_parallel=1))
+    settings = search_settings(values, objectives, is_finite=True, num_parallel=1)
+    numbers = [number for number in (settings.num_points, num_points) if number is not None]
+    pruner_from(values, replace(settings, num_points=min(numbers, default=None)))
+
+
+def check_one_length(values: Values, where: str) -> None:
+    """RequestError for a pruner over runs of several lengths. `where`: their axis stands."""
+    name, pruner = values.get("SWEEP_RESOURCE", ""), values.get("SWEEP_PRUNER") or "none"
+    if pruner != "none":
+        raise RequestError(
+            f"{where}: CONFIG_{name}: is swept, but the pruner {pruner} looks at runs of one length; give it one value, or take "
+            "no pruner (CONFIG_SWEEP_PRUNER=none)"
+        )
 
 
 def has_rungs(values: Values) -> bool:

@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,12 @@ def find_continuable(results: Path, source: str, ids: set[str]) -> tuple[SweepDi
     return None
 
 
-def find_search(results: Path, source: str, strategy: str, base: str) -> tuple[SweepDir, SweepRecord] | None:
-    """The newest sweep over the same range file by the same strategy, with all that is fixed as it is now."""
+def find_search(
+    results: Path, source: str, strategy: str, base: str, fits: Callable[[SweepRecord], bool] = lambda record: True
+) -> tuple[SweepDir, SweepRecord] | None:
+    """The newest sweep over the same range file by the same strategy, with all that is fixed as it is now, and which `fits`."""
     for dir, record in _readable_sweeps(results):
-        if (record.range_file, record.strategy, record.base) == (source, strategy, base):
+        if (record.range_file, record.strategy, record.base) == (source, strategy, base) and fits(record):
             return dir, record
     return None
 
@@ -95,11 +97,16 @@ def check_results_root(results: Path, num_runs: int) -> None:
 
 
 def find_run(results: Path, id: str, *, first: SweepDir | None) -> RunDir | None:
-    """The run that passed with this content id: in sweep `first`, else in the newest below `results` that has one."""
+    """The run that passed with this content id: in sweep `first`, else in the newest below `results` that has one.
+
+    Not one that went on from another run's checkpoint: its configuration alone does not make its numbers.
+    """
     for dir, record in [*([(first, SweepRecord.load(first))] if first else []), *_readable_sweeps(results)]:
         for point in record.points:
             run = RunDir(dir.path / point.run_dir)
-            if point.id == id and (result := settled_result(run)) and result.status == Status.PASSED:
+            if point.id != id or "parent" in point.search:
+                continue
+            if (result := settled_result(run)) and result.status == Status.PASSED:
                 return run
     return None
 
@@ -193,6 +200,12 @@ class GrowingPlan:
         self.record.points.append(point)
         self._lines.append(to_json(asdict(point)))
         return point
+
+    def replace(self, point: PointRecord, values: dict[str, str]) -> PointRecord:
+        """The same point with other values."""
+        i, again = self.record.points.index(point), replace(point, values=values)
+        self.record.points[i], self._lines[i] = again, to_json(asdict(again))
+        return again
 
     def save(self) -> None:
         """Write sweep.json whole. A point is there before its run starts, whatever kills the runner; a power loss may cost the

@@ -1,9 +1,11 @@
 """`study.log`: the points of a search as a study of Optuna's, for optuna-dashboard. Made from the run directories."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ksweep.contract.paths import SweepDir
+from ksweep.search.base import Known
 from ksweep.space.axes import Axis
 from ksweep.sweep.search import Search
 
@@ -33,11 +35,16 @@ class StudyExport:
 
     def update(self, search: Search) -> None:
         """Bring the file up to date; nothing is imported when it is."""
-        if self._path.exists() and self._path.stat().st_mtime_ns > search.changed_ns():
+        history = search.history()
+        if self._path.exists() and self._path.stat().st_mtime_ns > search.changed_ns() and self._names(history):
             return
         if self._file is None:
             from ksweep.search.optuna_samplers import StudyFile
 
             self._file = StudyFile(self._path, self._name, self._axes, self._maximize)
-        history = search.history()
         self._file.update(history, {known.number: search.label_of(known.number) for known in history})
+
+    def _names(self, history: Sequence[Known]) -> bool:
+        """Whether the file is whole, as far as can be told without Optuna."""
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        return text.endswith("\n") and all(known.id in text for known in history)

@@ -25,7 +25,7 @@ from ksweep.sweep.handover import drop_checkpoints
 from ksweep.sweep.journal import Journal
 from ksweep.sweep.progress import Board, Progress
 from ksweep.sweep.pruning import LivePruning
-from ksweep.sweep.reports import curve_of, furthest
+from ksweep.sweep.reports import curve_of, trained
 from ksweep.sweep.runner import Runner, RunSpec, Settings, SweepRun
 from ksweep.sweep.search import RunOrder, Search
 from ksweep.sweep.slots import Slot, cuda_devices, make_slots
@@ -88,14 +88,20 @@ def run_sweep(
     """
     points = record.active_points
     results = {id: result for id, result in results_of(dir, record).items() if not is_wanted(result)}
+    ended = sorted(results.values(), key=lambda result: result.started_at + result.wall_s)
     if search:
         search.restore(results, imported, enqueued)
         if study:
             search.on_told = lambda: study.tick(search)
+        # Before it is asked: what it has chosen is part of the sweep.
+        if base and (over := _stop_reason(dir, points, ended, settings_from(base), len(slots or slots_for(base, jobs)))):
+            return SweepRun(results=results, over=over)
         orders = search.next()
     else:
         orders = [RunOrder(point=point) for point in points if point.id not in results]
     if not orders:
+        if search:  # a runner that was killed at the very end has not said so
+            _close_search(dir, search, results, keep_checkpoints=(base or {}).get("SWEEP_KEEP_CHECKPOINTS") == "y")
         if search and study:
             study.update(search)
         return SweepRun(results=results, over=search.why_over if search else "")
@@ -103,11 +109,9 @@ def run_sweep(
     first = base or texts.values(orders[0].point)
     settings = settings_from(first)
     slots = slots or slots_for(first, jobs, uses_devices=any(texts.values(o.point).get("DEVICE") != "cpu" for o in orders))
-    ended = sorted(results.values(), key=lambda result: result.started_at + result.wall_s)
-    runs = [RunDir(dir.path / point.run_dir) for point in points if point.id in results]
-    total = sum(furthest(run.metrics, settings.resource) for run in runs) if settings.stop_rules.max_total else 0
-    if over := settings.stop_reason(ended, len(slots), total):
+    if over := _stop_reason(dir, points, ended, settings, len(slots)):
         return SweepRun(results=results, over=over)
+    total = _trained(dir, points, settings) if search or settings.stop_rules.max_total else 0
     values_of = {point.id: point.values for point in points}
     environment = base_environment(root, slots[0].threads)
     if dir.journal.exists():
@@ -139,7 +143,8 @@ def run_sweep(
         executor.wait_ready()
         outcome = runner.run(specs, [(values_of[result.id], result) for result in ended], progress_of, num_planned, total)
         if search and not outcome.stopped:
-            _close_search(dir, search, outcome.results, keep_checkpoints=settings.keep_checkpoints)
+            is_cut = outcome.over != search.why_over  # by a stop rule, which may be lifted: runs then go on from their rungs
+            _close_search(dir, search, outcome.results, keep_checkpoints=settings.keep_checkpoints or is_cut)
         if search and study:
             study.update(search)
         journal.add("sweep_ended", results=len(outcome.results), stopped=outcome.stopped or outcome.over)
@@ -149,12 +154,28 @@ def run_sweep(
     return outcome
 
 
+def _stop_reason(
+    dir: SweepDir, points: Sequence[PointRecord], ended: Sequence[Result], settings: Settings, num_slots: int
+) -> str:
+    total = _trained(dir, points, settings) if settings.stop_rules.max_total else 0
+    return settings.stop_reason(ended, num_slots, total)
+
+
+def _trained(dir: SweepDir, points: Iterable[PointRecord], settings: Settings) -> int:
+    """Epochs or steps of all runs together, also of those that are to go on."""
+    return sum(
+        trained(RunDir(dir.path / point.run_dir).metrics, settings.resource, is_child="parent" in point.search)
+        for point in points
+    )
+
+
 def _close_search(dir: SweepDir, search: Search, results: dict[str, Result], *, keep_checkpoints: bool) -> None:
     """Tell those that were never promoted what they lost to; nobody goes on from their checkpoints any more."""
     for point, reason in search.losers():
         run = RunDir(dir.path / point.run_dir)
-        results[point.id] = replace(results[point.id], reason=reason)
-        write_json(run.result, results[point.id].to_dict())
+        if results[point.id].reason != reason:
+            results[point.id] = replace(results[point.id], reason=reason)
+            write_json(run.result, results[point.id].to_dict())
         if not keep_checkpoints:
             drop_checkpoints(run)
 

@@ -294,9 +294,7 @@ class Training:
             state = state | {"pruner": state["pruner"] | {"step": step}}
         self.load_state_dict(state)
         rates = [base * factor(step) for base, factor in zip(base_rates, self.lr_schedule.lr_lambdas, strict=True)]
-        self.lr_schedule.load_state_dict(
-            self.lr_schedule.state_dict() | {"base_lrs": base_rates, "last_epoch": step}
-        )
+        self.lr_schedule.load_state_dict(self.lr_schedule.state_dict() | {"base_lrs": base_rates, "last_epoch": step})
         for group, settings, rate in zip(self.optimizer.param_groups, own, rates, strict=True):
             group.update(settings | {"lr": rate})
         self.progress = replace(self.progress, parent=parent, parent_epoch=self.progress.epoch)

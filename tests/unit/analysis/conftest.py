@@ -36,13 +36,18 @@ class SweepMaker:
         wall_s: float = 10.0,
         ended_at: float | None = None,
         history: tuple[dict[str, Any], ...] = (),
+        search: dict[str, Any] | None = None,
         **metrics: float,
     ) -> RunDir:
         """Add a point. PLANNED: nothing of it exists; RUNNING: a run directory without a result; else a finished run. Its config
         asks for 10 epochs."""
         number = len(self.points) + 1
         point = PointRecord(
-            config=f"config_{number:03d}", id=f"id{number}", run_dir=f"config_{number:03d}_x", values=dict(values or {})
+            config=f"config_{number:03d}",
+            id=f"id{number}",
+            run_dir=f"config_{number:03d}_x",
+            values=dict(values or {}),
+            search=search or {},
         )
         self.points.append(point)
         run = RunDir(self.dir.path / point.run_dir)

@@ -193,6 +193,28 @@ def test_runs_that_have_not_started_count_as_whole_and_reports_without_an_epoch_
     assert "Spent 2 of 20 epochs (10.0 %)\n" in text_of(maker)
 
 
+def test_epochs_before_the_checkpoint_of_another_run_were_trained_once(make_sweep):
+    maker = make_sweep(strategy="pbt")
+    maker.add({"X": "parent"}, val_acc=0.9, history=curve(10))
+    maker.add({"X": "child"}, status=Status.PRUNED, val_acc=0.5, history=curve(6)[4:], search={"number": 1, "parent": 0})
+
+    assert "Spent 12 of 16 epochs (75.0 %)\n" in text_of(maker)
+
+
+def test_a_setting_with_a_seed_that_was_stopped_for_being_poor_is_not_ranked_by_the_others(make_sweep):
+    maker = make_sweep(strategy="random")
+    maker.add({"X": "lucky once", "SEED": "1"}, val_acc=0.9, history=curve(10))
+    maker.add({"X": "lucky once", "SEED": "2"}, status=Status.PRUNED, val_acc=0.1, history=curve(2))
+    for seed in ("1", "2"):
+        maker.add({"X": "good", "SEED": seed}, val_acc=0.8, history=curve(10))
+
+    ranking = ranking_of(maker)
+
+    assert names(ranking.ranked) == ["good"]
+    assert names(ranking.unranked) == ["lucky once"]
+    assert "Not ranked, as not all of their seeds ran to the end: 1 setting (1 run stopped early)." in text_of(maker)
+
+
 def test_a_grid_that_ran_through_says_nothing_of_epochs_or_strategy(two_settings):
     text = text_of(two_settings)
 

@@ -112,7 +112,7 @@ def test_what_cannot_be_computed_is_none_and_never_an_exception(text):
         ("-" * 100_000 + "val_acc", "not an expression"),
         ("3 + 4", "no metric is in it"),
         ("val_acc val_loss", "not an expression"),
-        ("val_acc,", "not an expression"),
+        ("val_acc,", "nothing stands before or behind a comma"),
         ("val_acc:up", 'is no direction; write val_acc:max or val_acc:min'),
         ("val_acc:max:min", "is no direction"),
         ("val_acc:max, val_acc:min", "val_acc stands in it twice"),
@@ -124,6 +124,7 @@ def test_anything_but_arithmetic_over_metrics_is_refused(text, found):
     with pytest.raises(ValueProblem) as problem:
         parse_objectives(text, "maximize")
 
+    assert str(problem.value).startswith("CONFIG_SWEEP_OBJECTIVE: found ")
     assert found in str(problem.value)
     assert len(str(problem.value)) < 600
 
