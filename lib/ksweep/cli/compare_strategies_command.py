@@ -29,7 +29,7 @@ from ksweep.search.base import SearchSettings
 from ksweep.search.rungs import cost, halving_bracket
 from ksweep.space.rangefile import RangeFile
 from ksweep.sweep.progress import duration_text
-from ksweep.sweep.reports import furthest
+from ksweep.sweep.reports import trained
 from ksweep.sweep.steering import max_resource, resource_key, search_settings
 from ksweep.sweep.store import check_results_root, find_search, new_sweep_dir, results_root
 
@@ -251,18 +251,18 @@ def _events(place: Path, plan: SearchPlan) -> list[dict[str, Any]]:
 
 
 def _is_interrupted(event: dict[str, Any]) -> bool:
-    """Whether a sweep whose newest event this is waits to be continued. Only what people are to do about it tells a Ctrl-C or a
-    full disk from a stop rule."""
-    return event["event"] != "sweep_ended" or "same command" in event["stopped"]
+    """Whether a sweep whose newest event this is waits to be continued."""
+    return event["event"] != "sweep_ended" or bool(event["stopped"])
 
 
 def _over(events: list[dict[str, Any]]) -> str:
     """Why it ended, where that is known."""
-    return str(events[-1].get("stopped", "")) if events else ""
+    return str(events[-1].get("over", "")) if events else ""
 
 
 def _spent(dir: SweepDir, record: SweepRecord, unit: str) -> int:
-    return sum(furthest(RunDir(dir.path / point.run_dir).metrics, unit) for point in record.points)
+    runs = ((RunDir(dir.path / point.run_dir), "parent" in point.search) for point in record.points)
+    return sum(trained(run.metrics, unit, is_child=is_child) for run, is_child in runs)
 
 
 # -- the result ------------------------------------------------------------------------------------------------------------

@@ -65,6 +65,13 @@ class SearchPlan:
         )
         return build_strategy(self.values["SWEEP_STRATEGY"], self.values.get("SWEEP_SAMPLER") or "random", self.space, settings)
 
+    def table(self, strategy: Strategy) -> str:
+        """What the strategy will do, and what the space leaves of it; empty where there is nothing to tell."""
+        table = strategy.table()
+        if table and self.num_distinct is not None and strategy.num_points and self.num_distinct < strategy.num_points:
+            table += f"\n  the space has {self.num_distinct} points, so there will be fewer at each rung"
+        return table
+
     def num_points(self, strategy: Strategy) -> int | None:
         """Points that will be run at most; None: that is not known."""
         numbers = [n for n in (strategy.num_points, self.num_distinct) if n is not None]
@@ -90,13 +97,20 @@ def plan_search(tree: Tree, file: RangeFile, overrides: Overrides) -> SearchPlan
     counts: dict[str, int] = {}
     if combinations is not None and combinations <= MAX_WALKED:
         expansion = tree.resolver.walk(request)
-        counts, notes = expansion.counts, expansion.notes
+        counts, notes = expansion.counts, [*expansion.notes]
         check_steering(values, objectives, tree.root, num_points=counts["distinct"])
         told = f"cartesian {counts['cartesian']} -> legal {counts['legal']} -> distinct {counts['distinct']}"
     else:
         notes = [*request.notes, *space.notes, *space.probe(int(values.get("SWEEP_SEED", "1")))]
         num_sampled = sum(axis.sampled is not None for axis in space.axes)
-        told = f"{len(space.axes)} axes, " + (f"{num_sampled} of them drawn" if num_sampled else f"{combinations:,} combinations")
+        told = f"axes: {len(space.axes)}, " + (
+            f"{num_sampled} of them drawn" if num_sampled else f"{combinations:,} combinations"
+        )
+    if has_rungs(values) and (len(objectives.goals) > 1 or objectives.constraints):
+        notes.append(
+            f"strategy {values['SWEEP_STRATEGY']} compares runs at its rungs by {objectives.goals[0].text} alone; other "
+            "objectives and constraints count when complete runs are ranked"
+        )
     return SearchPlan(
         file=file,
         overrides=overrides,
@@ -283,7 +297,7 @@ def _run(
     )
     planned = plan.strategy(strategy.settings.num_parallel)
     planned.restore([])
-    if table := planned.table():
+    if table := plan.table(planned):
         say(table)
     imported, lines = _imported(plan, dir.path.parent)
     for line in lines:
@@ -358,7 +372,7 @@ def _axis_lines(plan: SearchPlan) -> list[str]:
 
 def _dry_run(plan: SearchPlan, strategy: Strategy, num_points: int | None) -> int:
     strategy.restore([])
-    for line in [*_axis_lines(plan), _asked(plan, num_points), strategy.table()]:
+    for line in [*_axis_lines(plan), _asked(plan, num_points), plan.table(strategy)]:
         if line:
             say(line)
     first: list[Draft] = []

@@ -31,10 +31,14 @@ class KconfigSpace:
         self._wishes: dict[tuple[str, Row], list[Wish]] = {}
 
     def _without_effect(self) -> list[str]:
-        """Notes on steering lines that have no effect under this strategy; RequestError for what the command line asks for."""
+        """Notes on steering lines that have no effect under this strategy; RequestError for what the command line asks for,
+        and for values that are not allowed."""
         notes = []
-        for wish in self._request.fixed:
-            if wish.name.startswith(STEERING_PREFIX) and wish.state() == "inactive":
+        steering = [wish for wish in self._request.fixed if wish.name.startswith(STEERING_PREFIX)]
+        if wrong := [self._resolver.lost(wish) for wish in steering if wish.state() == "illegal"]:
+            raise RequestError(*wrong)
+        for wish in steering:
+            if wish.state() == "inactive":
                 if not is_steering(wish):
                     raise RequestError(self._resolver.lost(wish))
                 notes.append(f"no effect: {self._resolver.lost(wish)}")

@@ -29,6 +29,12 @@ class Asha(RungStrategy):
         super().__init__(sampler, settings)
         self._rungs = asha_rungs(settings.min_resource, settings.max_resource, settings.eta)
 
+    def _rung_problems(self) -> list[str]:
+        if problems := super()._rung_problems():
+            return problems
+        num_points = self.settings.num_points
+        return [self._too_few(num_points)] if num_points is not None and num_points < self.settings.eta else []
+
     @property
     def total_resource(self) -> int:
         return cost(self._bracket())

@@ -63,10 +63,7 @@ class Halving(RungStrategy):
         """`num_points` as asked for, or as many as the space has; before they are counted, as many as it has combinations."""
         settings = self.settings
         if num_points is None or num_points < settings.eta:
-            raise RequestError(
-                f"strategy halving: found {num_points} points, allowed: {settings.eta} (CONFIG_SWEEP_ETA) or more, of which one "
-                f"in {settings.eta} goes on; ask for more points (CONFIG_SWEEP_TRIALS) or take the strategy random"
-            )
+            raise RequestError(self._too_few(num_points))
         return (halving_bracket(num_points, settings.min_resource, settings.max_resource, settings.eta),)
 
     def _draw_all(self) -> None:

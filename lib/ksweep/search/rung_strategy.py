@@ -45,6 +45,13 @@ class RungStrategy(HistoryStrategy):
             )
         return problems
 
+    def _too_few(self, num_points: int | None) -> str:
+        eta = self.settings.eta
+        return (
+            f"strategy {self.NAME}: found {num_points} points, allowed: {eta} (CONFIG_SWEEP_ETA) or more, of which one "
+            f"in {eta} goes on; ask for more points (CONFIG_SWEEP_TRIALS) or take the strategy random"
+        )
+
     def _restart(self, number: int) -> Start:
         resource = max(self._resources[number], 1)
         rung = next((rung for rung in self._ladder(number) if rung >= resource), self.settings.max_resource)

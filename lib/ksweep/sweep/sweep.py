@@ -147,7 +147,7 @@ def run_sweep(
             _close_search(dir, search, outcome.results, keep_checkpoints=settings.keep_checkpoints or is_cut)
         if search and study:
             study.update(search)
-        journal.add("sweep_ended", results=len(outcome.results), stopped=outcome.stopped or outcome.over)
+        journal.add("sweep_ended", results=len(outcome.results), stopped=outcome.stopped, over=outcome.over)
     finally:
         executor.close()
         journal.close()
