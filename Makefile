@@ -135,7 +135,7 @@ venv:                   ## make VENV, or bring it up to requirements.txt (all ot
 	@scripts/setup.sh $(call quote,$(PYTHON)) $(call quote,$(VENV))
 test: export OMP_NUM_THREADS := 1
 test: venv              ## run the tests; TESTS="-k name" for some, "-m slow" for the long ones
-	$(Q)$(python) -m pytest -n 2 $(TESTS)
+	$(Q)$(python) -m pytest -n 2 --dist worksteal $(TESTS)
 lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
 bench-launch bench-expand bench-step bench-optim: venv ## measure launching, expansion, the training step, optimizers and pruning

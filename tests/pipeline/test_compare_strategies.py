@@ -98,6 +98,7 @@ def test_journal_says_where_a_run_has_stopped_for_now_as_the_comparison_reads_it
     assert {found and found[1] for found in map(strategies._PAUSED.search, reasons)} == {"1"}
 
 
+@pytest.mark.slow
 def test_killed_comparison_goes_on_with_the_sweep_that_it_was_in(place: Place) -> None:
     more = ["--strategies", "random,tpe", "--seeds", 1, "--budget", 15]
     place.write_range(SPACE + "CONFIG_EPOCH_MS=50\n")
@@ -113,6 +114,7 @@ def test_killed_comparison_goes_on_with_the_sweep_that_it_was_in(place: Place) -
     assert set(record_of(comparison)["strategies"]) == {"random", "tpe"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_comparison_and_not_only_the_sweep(place: Place) -> None:
     more = ["--strategies", "random,tpe", "--seeds", 1, "--budget", 15]
     place.write_range(SPACE + "CONFIG_EPOCH_MS=50\n")
@@ -128,6 +130,7 @@ def test_ctrl_c_ends_the_comparison_and_not_only_the_sweep(place: Place) -> None
     assert not (comparison / "strategies.txt").exists()
 
 
+@pytest.mark.slow
 def test_runs_that_fail_leave_their_epochs_to_others(place: Place) -> None:
     text = SPACE + "CONFIG_BEHAVIOUR=pass|fail\nCONFIG_SWEEP_RETRIES=0\n"
     code, out = compare(place, text, "--strategies", "random", "--seeds", 1, "--budget", 12)
@@ -140,6 +143,7 @@ def test_runs_that_fail_leave_their_epochs_to_others(place: Place) -> None:
     assert sweep["spent"] >= 12
 
 
+@pytest.mark.slow
 def test_space_that_is_smaller_than_the_budget_ends_early_and_says_so_and_fresh_starts_anew(place: Place) -> None:
     more = ["--strategies", "random", "--seeds", 1]
     code, out = compare(place, "CONFIG_X=1|2|3\nCONFIG_NUM_EPOCHS=3\n", *more)

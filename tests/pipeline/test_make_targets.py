@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -263,27 +264,32 @@ def test_menuconfig_tells_what_of_a_configuration_did_not_survive(tmp_path: Path
         menu.wait_for(".config:1: CONFIG_BATCH_SIZE: found 64|128")
 
 
-def test_menuconfig_loads_another_file_strictly(tmp_path: Path, menu: Terminal) -> None:
+def test_menuconfig_loads_another_file_strictly() -> None:
+    short = tempfile.TemporaryDirectory(prefix="m")  # the dialogue cuts a long path off, and the message with it
+    tmp_path = Path(short.name)
     (tmp_path / "other").write_text("CONFIG_SEED=77\nCONFIG_NUM_EPOCHS=0\n")
-    menu.press("o")
-    menu.wait_for("configuration anyway?")
-    menu.press("o")
-    menu.wait_for("File to load")
-    menu.press(f"\x15{tmp_path}/nosuch\n")
-    menu.wait_for("cannot be read")
-    menu.press("\n")
-    menu.wait_for("File to load")
-    menu.press(f"\x15{tmp_path}/other\n")
-    menu.wait_for("other:2: CONFIG_NUM_EPOCHS")  # the rest may stand on the next line
-    menu.press("\n")
-    menu.wait_for("Loaded")
-    menu.press("\n")
-    menu.press("q")
-    menu.wait_for("Save configuration?")
-    menu.press("y")
+    with Terminal(["make", "menuconfig", f"O={tmp_path}", *AS_IT_IS], cwd=ROOT, env=ENVIRON) as menu:
+        menu.wait_for("Jump to symbol")
+        menu.press("o")
+        menu.wait_for("configuration anyway?")
+        menu.press("o")
+        menu.wait_for("File to load")
+        menu.press(f"\x15{tmp_path}/nosuch\n")
+        menu.wait_for("cannot be read")
+        menu.press("\n")
+        menu.wait_for("File to load")
+        menu.press(f"\x15{tmp_path}/other\n")
+        menu.wait_for("other:2: CONFIG_NUM_EPOCHS")  # the rest may stand on the next line
+        menu.press("\n")
+        menu.wait_for("Loaded")
+        menu.press("\n")
+        menu.press("q")
+        menu.wait_for("Save configuration?")
+        menu.press("y")
 
-    assert menu.wait_for_end() == 0
-    assert {"CONFIG_SEED=77", "CONFIG_NUM_EPOCHS=10"} <= set((tmp_path / "other").read_text().splitlines())
+        assert menu.wait_for_end() == 0
+        assert {"CONFIG_SEED=77", "CONFIG_NUM_EPOCHS=10"} <= set((tmp_path / "other").read_text().splitlines())
+    short.cleanup()
 
 
 @pytest.mark.parametrize("menu", [{"LC_ALL": "xx_YY.UTF-8"}], indirect=True, ids=["unknown locale"])
