@@ -49,14 +49,23 @@ def draw_screen(raw: bytes, path: Path) -> None:
 
 
 def draw_menuconfig(scratch: Path) -> None:
-    """menuconfig, in the sweep menu, with the help of one symbol shown."""
+    """menuconfig, in the sweep menu under TPE, with the help of one symbol shown."""
+    (scratch / ".config").write_text("CONFIG_SWEEP_STRATEGY_SELECT_TPE=y\nCONFIG_SWEEP_PRUNER_SELECT_MEDIAN=y\n")
     with Terminal(["make", "menuconfig", f"O={scratch}"], cwd=ROOT, env=os.environ, lines=LINES, columns=COLUMNS) as terminal:
         terminal.wait_for("Sweep")
         terminal.press("jjjjj\n")
-        terminal.wait_for("Objective")
-        terminal.press("F" + "jjjj")
-        terminal.wait_for("PARALLEL=4")
+        terminal.wait_for("Strategy")
+        terminal.press("F" + "j")
+        terminal.wait_for("TRIALS=40")
         draw_screen(terminal.raw, HERE / "menuconfig.png")
+
+
+def draw_strategies(scratch: Path) -> None:
+    """What make sweep-compare-strategies draws."""
+    words = ["make", "sweep-compare-strategies", "STRATEGIES=random,tpe,asha", f"RESULTS={scratch}"]
+    subprocess.run(words, cwd=ROOT, check=True)
+    (picture,) = scratch.glob("compare_*/strategies.png")
+    shutil.copy(picture, HERE / picture.name)
 
 
 def main() -> None:
@@ -68,6 +77,7 @@ def main() -> None:
         (sweep,) = Path(scratch, "test_matrix_results").glob("sweep_*")
         for name in ("ranking.png", "learning_curves.png"):
             shutil.copy(sweep / name, HERE / name)
+        draw_strategies(Path(scratch, "test_matrix_results"))
 
 
 if __name__ == "__main__":
