@@ -2,6 +2,7 @@
 
   overhead   drawing a point and telling its outcome, with 1,000 finished ones (gp: 100): median (range) of 20, against the
              limits; in CPU time, which other work on the machine does not change
+  engine     the same through the whole engine on lenet5-tpe: Kconfig, the config file, sweep.json, curves; no run is started
   toy        regret after 50 points on a log-scaled, an integer and a categorical axis, mean of SEEDS seeds: ours, Optuna's own
              TPE through its own interface, and random
 
@@ -10,8 +11,10 @@ make bench-search [SEEDS=100]
 
 import math
 import os
+import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +24,14 @@ sys.path[:0] = [str(ROOT / "lib"), str(ROOT)]
 
 import optuna  # noqa: E402
 
-from ksweep.contract.outcome import Status  # noqa: E402
+from ksweep.cli.searching import plan_search, save_search  # noqa: E402
+from ksweep.cli.tree import Tree  # noqa: E402
+from ksweep.contract.outcome import Result, Status  # noqa: E402
+from ksweep.contract.paths import SweepDir  # noqa: E402
 from ksweep.search.base import Known, Outcome, SearchSettings  # noqa: E402
 from ksweep.search.samplers import SAMPLERS, make_sampler  # noqa: E402
+from ksweep.sweep.search import Search  # noqa: E402
+from ksweep.sweep.store import GrowingPlan  # noqa: E402
 from tests.contracts.spaces import PlainSpace, space, toy_regret, toy_space  # noqa: E402
 
 NUM_FINISHED, NUM_TIMED, NUM_POINTS = 1_000, 20, 50
@@ -64,6 +72,33 @@ def overhead_s(name: str) -> list[float]:
     return seconds
 
 
+def engine_s(strategy: str) -> list[float]:
+    """CPU seconds to choose a point, write it down, and take in its result, of the last NUM_TIMED after the finished ones."""
+    tree = Tree()
+    asked = {"SWEEP_STRATEGY": strategy, "SWEEP_TRIALS": str(2 * NUM_FINISHED)}
+    plan = plan_search(tree, tree.read_range("lenet5-tpe"), {name: (value, "the benchmark") for name, value in asked.items()})
+    rng, seconds = random.Random(1), []
+    with tempfile.TemporaryDirectory() as scratch:
+        driven = plan.strategy(1)
+        record = save_search(tree, SweepDir(Path(scratch)), plan, driven, None)
+        growing = GrowingPlan(SweepDir(Path(scratch)), record)
+        kept = {"num_repeats": 1, "aggregate": "mean", "resource": "epoch"}
+        search = Search(driven, growing, plan.objectives, axes=plan.space.axes, repeat=plan.space.with_seed, **kept)
+        search.restore({}, [], [])
+        for _ in range(NUM_FINISHED + NUM_TIMED):
+            start = time.process_time()
+            point = search.next()[0].point
+            chosen = time.process_time()
+            dir = growing.run_dir(point)
+            dir.path.mkdir()
+            dir.metrics.write_text("".join(f'{{"epoch": {e}, "val_acc": {rng.random()}}}\n' for e in range(1, 10)))
+            reported = time.process_time()
+            result = Result(id=point.id, config=point.config, status=Status.PASSED, metrics={"val_acc": rng.random()})
+            search.ended(point.id, result)
+            seconds.append(chosen - start + time.process_time() - reported)
+    return seconds[-NUM_TIMED:]
+
+
 def our_regret(name: str, seed: int) -> float:
     """The best of NUM_POINTS points on the toy."""
     sampler = make_sampler(name, toy_space(), SearchSettings(seed=seed, num_points=NUM_POINTS, maximize=(False,)))
@@ -99,11 +134,18 @@ def _passed(regret: float) -> Outcome:
 def overhead_lines() -> Iterator[tuple[str, bool]]:
     """A line for each sampler, and whether its limit holds."""
     for name in SAMPLERS:
-        low, *_, high = ms = sorted(1e3 * second for second in overhead_s(name))
-        median, limit = statistics.median(ms), LIMITS_MS.get(name, math.inf)
-        holds = median < limit
-        against = f"  limit {limit:g}: {_verdict(holds)}" if name in LIMITS_MS else ""
-        yield f"  {name:8} {NUM_FINISHED_OF.get(name, NUM_FINISHED):6,} {median:8.2f} ({low:.2f}-{high:.2f}) ms{against}", holds
+        yield _overhead_line(name, "", overhead_s(name))
+    for name in ("random", "tpe"):
+        yield _overhead_line(name, "engine", engine_s(name))
+
+
+def _overhead_line(name: str, where: str, seconds: list[float]) -> tuple[str, bool]:
+    low, *_, high = ms = sorted(1e3 * second for second in seconds)
+    median, limit = statistics.median(ms), LIMITS_MS.get(name, math.inf)
+    holds = median < limit
+    against = f"  limit {limit:g}: {_verdict(holds)}" if name in LIMITS_MS else ""
+    num_finished = NUM_FINISHED if where else NUM_FINISHED_OF.get(name, NUM_FINISHED)
+    return f"  {name:8} {where:6} {num_finished:6,} {median:8.2f} ({low:.2f}-{high:.2f}) ms{against}", holds
 
 
 def toy_lines(num_seeds: int) -> Iterator[tuple[str, bool]]:

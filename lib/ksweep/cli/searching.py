@@ -225,7 +225,7 @@ def run_search(
         dir = found[0] if found else new_sweep_dir(results)
         lock = SweepLock(dir)
         before = SweepRecord.load(dir) if found else None  # as its last runner left it, which may have ended just now
-        record = _save(tree, dir, plan, strategy, before)
+        record = save_search(tree, dir, plan, strategy, before)
     try:
         return _run(tree, dir, plan, strategy, record, lock, jobs=jobs)
     finally:
@@ -330,7 +330,8 @@ def _asked(plan: SearchPlan, num_points: int | None) -> str:
     )
 
 
-def _save(tree: Tree, dir: SweepDir, plan: SearchPlan, strategy: Strategy, before: SweepRecord | None) -> SweepRecord:
+def save_search(tree: Tree, dir: SweepDir, plan: SearchPlan, strategy: Strategy, before: SweepRecord | None) -> SweepRecord:
+    """Write what the sweep is asked for, with the points that it has already."""
     values = plan.values
     record = SweepRecord(
         name=plan.file.name,

@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _SearchSpaceGroup
 from optuna.storages import InMemoryStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.study import Study, StudyDirection
@@ -168,6 +169,13 @@ class OptunaSampler(DrawingSampler):
         common = {name: self._codings[name].distribution for name in sorted(names)}
         return {name: distribution for name, distribution in common.items() if not distribution.single()}
 
+    def _groups(self) -> _SearchSpaceGroup:
+        """The axes, in groups of those that are active together."""
+        group = _SearchSpaceGroup()
+        for names in sorted(map(sorted, self._shapes)):
+            group.add_distributions({name: self._codings[name].distribution for name in names})
+        return group
+
     def _put(self, number: int) -> None:
         outcome = self._outcomes.get(number)
         learned = lesson(outcome, self.settings)
@@ -221,6 +229,17 @@ class _Over(BaseSampler):
         return self._sampler.sample_independent(study, trial, name, distribution)
 
 
+class _Groups(_GroupDecomposedSearchSpace):
+    """The groups of axes that are active together, where Optuna's TPE looks for them."""
+
+    def __init__(self, group: _SearchSpaceGroup) -> None:
+        super().__init__()
+        self._group = group
+
+    def calculate(self, study: Study, use_cache: bool = False) -> _SearchSpaceGroup:
+        return self._group
+
+
 class TpeSampler(OptunaSampler):
     """TPE (Bergstra 2011; Watanabe 2023), for one objective multivariate; running points count as bad ones, so that parallel
     runs do not crowd. Axes that are active together are modelled together."""
@@ -231,7 +250,9 @@ class TpeSampler(OptunaSampler):
         if len(self.settings.maximize) > 1:
             return TPESampler(seed=seed, constant_liar=True)
         if len(self._shapes) > 1:
-            return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+            with_groups = TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+            with_groups._group_decomposed_search_space = _Groups(self._groups())  # what it would find in all trials, each time
+            return with_groups
         return _Over(self._common(), TPESampler(seed=seed, multivariate=True, constant_liar=True))
 
 
