@@ -217,11 +217,16 @@ def test_a_rule_that_turns_down_nine_of_ten_points_still_gives_all(name: str) ->
     assert len(set(run.serial(12))) == 12
 
 
-@every_sampler_gp_slow
-@pytest.mark.parametrize("make_space", [small_space, large_space, sampled_space], ids=["finite", "large", "sampled"])
+@pytest.mark.parametrize(
+    ("name", "make_space"),
+    [
+        pytest.param(name, make_space, id=f"{kind}-{name}", marks=[pytest.mark.slow] * (name == "gp"))
+        for kind, make_space in (("finite", small_space), ("large", large_space), ("sampled", sampled_space))
+        for name in SAMPLERS
+        if not (name == "grid" and kind == "sampled")  # a grid has no sampled axes
+    ],
+)
 def test_a_rule_that_turns_down_all_points_ends_and_says_which(name: str, make_space: MakeSpace) -> None:
-    if name == "grid" and make_space is sampled_space:
-        pytest.skip("a grid has no sampled axes")
     nothing = make_space()
     nothing.reason = lambda values: "require LR < 0 is not met"
     sampler = make_sampler(name, nothing, SETTINGS[name])
