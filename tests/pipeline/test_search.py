@@ -269,12 +269,14 @@ def wait_until(condition: Any, timeout_s: float = 60.0) -> None:
 def test_enqueued_points_are_run_first(place: Place) -> None:
     (place.path / "known").write_text("CONFIG_X=77\nCONFIG_NUM_EPOCHS=1\n")
     text = SPACE + f'CONFIG_SWEEP_PARALLEL_JOBS=1\nCONFIG_SWEEP_ENQUEUE="{place.path / "known"}"\n'
-    code, out = place.sweep(text, "--strategy", "tpe", "--trials", 3)
+    _, dry = place.sweep(text, "--strategy", "tpe", "--trials", 3, "--dry-run")
+    code, out = place.sweep(None, "--strategy", "tpe", "--trials", 3)
     place.sweep(None, "--strategy", "tpe", "--trials", 4)
 
     values = [row["CONFIG_X"] for row in place.summary().values()]
     assert code == 0, out
     assert values[0] == 77
+    assert "first: X=77" in dry
     assert len(set(values)) == 4
 
 

@@ -215,10 +215,10 @@ def run_search(
     num_points = plan.num_points(strategy)
     num_runs = (num_points or 0) * plan.num_repeats
     check_size(num_runs, int(plan.values.get("SWEEP_MAX_RUNS", num_runs)), is_confirmed=is_confirmed or is_dry)
-    _enqueued(tree, plan)  # and what it cannot take in here
+    enqueued = _enqueued(tree, plan)  # and what it cannot take in here
     _imported(plan, results)
     if is_dry:
-        return _dry_run(plan, strategy, num_points)
+        return _dry_run(plan, strategy, enqueued, num_points)
     check_results_root(results, num_runs)
     with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
         found = None if is_fresh else _find(plan, results)
@@ -371,7 +371,8 @@ def _axis_lines(plan: SearchPlan) -> list[str]:
     return lines
 
 
-def _dry_run(plan: SearchPlan, strategy: Strategy, num_points: int | None) -> int:
+def _dry_run(plan: SearchPlan, strategy: Strategy, enqueued: list[Draft], num_points: int | None) -> int:
+    strategy.enqueue(enqueued)
     strategy.restore([])
     for line in [*_axis_lines(plan), _asked(plan, num_points), plan.table(strategy)]:
         if line:

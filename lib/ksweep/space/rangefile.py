@@ -54,15 +54,10 @@ def read_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile
 
     RequestError with every problem of the file and of those that it includes.
     """
-    file = parse_range_file(path, find_preset)
+    file = parse_range_text(read_text(path), path, find_preset)
     if file.problems:
         raise RequestError(*file.problems)
     return file
-
-
-def parse_range_file(path: Path, find_preset: Callable[[str], Path]) -> RangeFile:
-    """The same, its problems kept in it, to be reported together with what Kconfig has against the rest."""
-    return parse_range_text(read_text(path), path, find_preset)
 
 
 def parse_range_text(text: str, path: Path, find_preset: Callable[[str], Path]) -> RangeFile:

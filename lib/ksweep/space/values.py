@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 MAX_AXIS_VALUES = 1_000_000
-SAMPLED_FORMS = ("uniform", "loguniform", "int", "logint")
 _CALL = re.compile(r"([A-Za-z_]\w*)\((.*)\)")
 DRAWN_DIGITS = Context(prec=6, rounding=ROUND_HALF_EVEN)
 
