@@ -9,7 +9,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 
 # What a user gave is taken as plain text: make must not expand a $ in it, and `quote` keeps the shell from reading it.
-USER_VARIABLES := RANGE_CONFIG STRATEGY TRIALS STRATEGIES SEEDS BUDGET PARALLEL EPOCHS RESULTS CONFIG SYMBOL DEFCONFIG MERGE DATA_DIR TESTS O PYTHON VENV \
+USER_VARIABLES := RANGE_CONFIG STRATEGY TRIALS STRATEGIES SEEDS BUDGET PARALLEL EPOCHS RESULTS CONFIG SYMBOL SYMBOLS A B TO OUT METRICS \
+                  TRACKER PORT DEFCONFIG MERGE DATA_DIR TESTS O PYTHON VENV \
                   KCONFIG_CONFIG KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG
 $(foreach v,$(USER_VARIABLES),$(if $(filter undefined,$(origin $v)),,$(eval override $v := $$(value $v))))
 $(foreach v,KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG,$(if $(filter undefined,$(origin $v)),,$(eval export $v)))
@@ -45,7 +46,8 @@ unexport PYTHONDONTWRITEBYTECODE  # without .pyc files every start of torch cost
 
 ## Sweep
 .PHONY: sweep sweep-parallel sweep-generate sweep-run sweep-estimate sweep-status sweep-watch sweep-monitor
-.PHONY: sweep-leaderboard sweep-analyze sweep-continue sweep-compare-strategies sweep-clean
+.PHONY: sweep-leaderboard sweep-analyze sweep-continue sweep-refine sweep-transfer sweep-compare sweep-track report-serve
+.PHONY: sweep-compare-strategies sweep-clean
 sweep: venv             ## expand RANGE_CONFIG, run what has not finished, print the ranking
 	$(ksweep) sweep $(range_flag) $(search_flags) --out $(configs_dir) $(results_flag) $(epochs_flag) $(jobs_flag) $(yes_flag) $(fresh_flag)
 sweep-parallel: sweep   ## the same; PARALLEL=4 sets the runs at a time
@@ -65,15 +67,29 @@ sweep-analyze: venv     ## rank, write and draw the results again
 	$(ksweep) analyze $(results_flag)
 sweep-continue continue: venv ## continue the latest sweep
 	$(ksweep) continue $(results_flag) $(jobs_flag) $(dry_flag)
+sweep-refine: venv      ## write a range file around the best region of a sweep
+	$(ksweep) refine $(results_flag) $(call option,--out,OUT)
+sweep-transfer: venv    ## the best values of a sweep, put into preset TO; SYMBOLS="LEARNING_RATE ..." for some
+	$(ksweep) transfer $(results_flag) --to $(call quote,$(or $(TO),$(error make sweep-transfer: into which preset? TO=resnet18-adamw))) $(call option,--symbols,SYMBOLS) $(call option,--out,OUT)
+sweep-compare: venv     ## sweep B against sweep A, point by point; exit code 1 where it got worse beyond noise
+	$(ksweep) compare $(call quote,$(or $(A),$(error make sweep-compare: which two? A=old sweep B=new sweep))) $(call quote,$(or $(B),$(error make sweep-compare: which two? A=old sweep B=new sweep))) $(call option,--metrics,METRICS)
+sweep-track: venv       ## hand a sweep to a tracker; TRACKER=tensorboard, mlflow, wandb, trackio
+	$(ksweep) track $(results_flag) --tracker $(call quote,$(or $(TRACKER),$(error make sweep-track: to which one? TRACKER=tensorboard)))
+report-serve: venv      ## show the report in a browser, live while the sweep runs
+	$(ksweep) report-serve $(results_flag) $(call option,--port,PORT)
 sweep-compare-strategies: venv ## strategies on one range file with equal epochs, drawn; STRATEGIES= SEEDS= BUDGET=
 	$(ksweep) compare-strategies $(results_flag) $(range_flag) $(compare_flags) $(jobs_flag) $(fresh_flag)
 sweep-clean:            ## remove O/sweep_configs
 	$(Q)scripts/clean.sh configs $(call quote,$(out))
 
 ## Runs
-.PHONY: train rerun rerun-failed estimate continue summary check why
-train: venv             ## train the configuration in .config
-	$(ksweep) train --config $(call quote,$(config)) $(results_flag) $(epochs_flag) $(dry_flag)
+.PHONY: train best final rerun rerun-failed estimate continue summary check why diff
+train: venv             ## train CONFIG (.config)
+	$(ksweep) train --config $(call quote,$(or $(CONFIG),$(config))) $(results_flag) $(epochs_flag) $(dry_flag)
+best: venv              ## write the best configuration of a sweep, ready to train, with the evidence for it
+	$(ksweep) best $(results_flag) $(call option,--out,OUT)
+final: venv             ## train the best on train + validation, SEEDS=5 times, and test once
+	$(ksweep) final $(results_flag) $(call option,--seeds,SEEDS) $(epochs_flag) $(jobs_flag) $(dry_flag)
 rerun: venv             ## run CONFIG=path/to/config_007 again, alone, and compare
 	$(ksweep) rerun $(call quote,$(or $(CONFIG),$(error make rerun: which one? CONFIG=path/to/config_007))) $(results_flag) $(dry_flag)
 rerun-failed: venv      ## run the failed runs of the latest sweep again
@@ -83,7 +99,9 @@ summary: venv           ## print the analysis of the latest sweep
 check: venv             ## check RANGE_CONFIG or CONFIG; starts nothing
 	$(ksweep) check $(range_flag) $(search_flags) $(epochs_flag) $(call option,--config,CONFIG) --dot-config $(call quote,$(config))
 why: venv               ## where the values of CONFIG (.config) come from; SYMBOL=X for one
-	$(ksweep) why $(call quote,$(or $(CONFIG),$(config))) $(call option,--symbol,SYMBOL)
+	$(ksweep) why $(call quote,$(or $(CONFIG),$(config))) $(call option,--symbol,SYMBOL) $(results_flag)
+diff: venv              ## what differs between A and B: config files or run directories
+	$(ksweep) diff $(call quote,$(or $(A),$(error make diff: which two? A=path B=path))) $(call quote,$(or $(B),$(error make diff: which two? A=path B=path))) $(results_flag)
 
 ## Data
 .PHONY: data-mnist data-fashion-mnist data-cifar10 data-cifar100
@@ -128,7 +146,7 @@ randconfig: venv        ## .config drawn at random from all that is legal
 	$(kconf) randconfig
 
 ## Tree
-.PHONY: help venv test lint pictures bench-launch bench-expand bench-step bench-optim bench-search bench-hpo bench-asha clean mrproper
+.PHONY: help venv test test-trackers lint pictures bench-analysis bench-launch bench-expand bench-step bench-optim bench-search bench-hpo bench-asha clean mrproper
 help:                   ## this list
 	@awk -f scripts/help.awk Makefile
 venv:                   ## make VENV, or bring it up to requirements.txt (all others do so themselves)
@@ -140,6 +158,8 @@ lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
 bench-launch bench-expand bench-step bench-optim: venv ## measure launching, expansion, the training step, optimizers and pruning
 	$(Q)$(python) tests/bench/$(@:bench-%=%).py
+bench-analysis: venv    ## measure reading, ranking and reporting of thousands of runs
+	$(Q)$(python) tests/bench/analysis.py
 bench-search bench-hpo bench-asha: venv ## measure samplers, search on tables of real results, and what asha spends and finds
 	$(Q)$(python) tests/bench/$(@:bench-%=%).py
 pictures: venv          ## draw the pictures of the README again

@@ -1,19 +1,20 @@
 #!/bin/sh
 # Make the virtual environment, or bring it up to requirements.txt. Silent and instant when there is nothing to do.
 #
-#   scripts/setup.sh PYTHON VENV       VENV empty: only see whether PYTHON will do as it is
+#   scripts/setup.sh PYTHON VENV [FILE]    VENV empty: only see whether PYTHON will do as it is; FILE: requirements on top
 #
 # VENV/.requirements.txt, a copy of what was installed, is written last: it is the mark of completion, so a set-up that was
 # interrupted is started over. VENV/.setup.lock says that the directory is ours, and keeps two set-ups apart.
 set -eu
 unset PYTHONDONTWRITEBYTECODE # a start without .pyc files costs 3 s more
-python=$1 venv=$2
+python=$1 venv=$2 more=${3-}
 
 die() {
 	printf '%s\n' "$@" >&2
 	exit 2
 }
-ready() { [ -x "$venv/bin/python" ] && cmp -s requirements.txt "$venv/.requirements.txt"; }
+wanted() { cat requirements.txt ${more:+"$more"}; }
+ready() { [ -x "$venv/bin/python" ] && wanted | cmp -s - "$venv/.requirements.txt"; }
 remove_all_but_lock() { find "$venv" -mindepth 1 -maxdepth 1 ! -name .setup.lock -exec rm -rf {} +; }
 lock() { "$python" -c 'import fcntl, sys; fcntl.flock(9, fcntl.LOCK_EX | (fcntl.LOCK_NB if sys.argv[1:] else 0))' "$@" 2>/dev/null; }
 
@@ -51,7 +52,7 @@ else
 	step="$python -m venv" && "$python" -m venv "$venv" >"$log" 2>&1
 fi
 step="pip install" && "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --compile \
-	-r requirements.txt >>"$log" 2>&1
-cp requirements.txt "$venv/.requirements.txt.new"
+	-r requirements.txt ${more:+-r "$more"} >>"$log" 2>&1
+wanted >"$venv/.requirements.txt.new"
 mv "$venv/.requirements.txt.new" "$venv/.requirements.txt"
 echo "set-up done in $(($(date +%s) - started)) s" >&2

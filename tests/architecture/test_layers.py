@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LIB = ROOT / "lib" / "ksweep"
 # Orchestrator layers import lower numbers only, and not their neighbours.
-LAYERS = {"contract": 0, "space": 1, "kconfig": 2, "search": 2, "execute": 2, "sweep": 3, "analysis": 3, "cli": 4}
+LAYERS = {"contract": 0, "space": 1, "kconfig": 2, "search": 2, "execute": 2, "sweep": 3, "analysis": 3, "track": 4, "cli": 5}
 TRAINER = {"train", "data", "optim", "prune", "nn"}
 
 

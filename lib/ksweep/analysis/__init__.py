@@ -7,8 +7,6 @@ effort        how far runs got, epochs spent of those of a full sweep
 text          the ranking as text: leaderboard, sweep_analysis.txt
 status        how a sweep stands: counts, running configs, time left
 summary       sweep_summary.json and .csv, one flat item a point
-figures       what pictures share (matplotlib is imported here and in the two below, when something is drawn)
-plots         ranking.png and learning_curves.png
-search_plot   search.png: the best so far, and the front
+plots         the pictures, a module each (matplotlib is imported there, when something is drawn)
 write         analyze(): all of these into the sweep directory
 """

@@ -7,8 +7,11 @@ from ksweep.contract.outcome import read_result
 from ksweep.contract.paths import RunDir
 
 
-def compare_runs(new: RunDir, old: RunDir) -> tuple[int, list[str]]:
-    """Count of numbers compared, and one line for each that differs. Times, rates and memory are left out: they never agree."""
+def compare_runs(new: RunDir, old: RunDir, *, which: tuple[str, str] = ("now", "then")) -> tuple[int, list[str]]:
+    """Count of numbers compared, and one line for each that differs. Times, rates and memory are left out: they never agree.
+
+    `which`: what the two are called in these lines.
+    """
     pairs: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
     histories = [{record["step"]: record for record in read_history(dir.metrics)} for dir in (new, old)]
     for step in sorted(histories[0].keys() | histories[1].keys()):
@@ -22,5 +25,6 @@ def compare_runs(new: RunDir, old: RunDir) -> tuple[int, list[str]]:
                 continue
             count += 1
             if mine.get(name) != theirs.get(name):
-                differences.append(f"{where}: {name} {mine.get(name, 'missing')} now, {theirs.get(name, 'missing')} then")
+                values = mine.get(name, "missing"), theirs.get(name, "missing")
+                differences.append(f"{where}: {name} {values[0]} {which[0]}, {values[1]} {which[1]}")
     return count, differences

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from ksweep.analysis.load import RunRecord, SweepState, as_number, last_report
+from ksweep.analysis.load import RunRecord, SweepState, as_number
 from ksweep.contract.metrics import read_history
 from ksweep.contract.outcome import Status
 
@@ -40,11 +40,7 @@ def effort(state: SweepState) -> Effort:
 
 def epochs_reached(run: RunRecord) -> int | None:
     """The epoch of the newest report; the number of reports where they name none; None before the first."""
-    report = last_report(run)
-    epoch = as_number(report.get("epoch"))
-    if epoch is not None:
-        return int(epoch)
-    return len(read_history(run.dir.metrics)) if report else None
+    return run.epochs
 
 
 def epochs_trained(run: RunRecord) -> int:

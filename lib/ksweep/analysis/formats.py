@@ -1,6 +1,8 @@
 """How numbers, durations, foreign text and tables are shown. A missing number is shown as `-`, never as 0."""
 
 import math
+import shutil
+import sys
 from collections.abc import Sequence
 
 from ksweep.analysis.ranking import Spread
@@ -49,6 +51,25 @@ def mean_and_spread(metric: str, spread: Spread) -> str:
     return f"{number(metric, spread.center)} ± {spread.sd:.2g}"
 
 
+def mean_and_interval(metric: str, spread: Spread) -> str:
+    """`97.94% ± 0.21% (n=3, 95% interval of the mean 97.42% to 98.46%)`; `97.94% (n=1, no spread known)`."""
+    text = mean_and_spread(metric, spread)
+    if spread.n < 2:
+        return f"{text} (n={spread.n}, no spread known)" if spread.n else text
+    ends = interval_of(metric, spread)
+    if ends is None:
+        return f"{text} (n={spread.n}, median ± sample standard deviation)"
+    return f"{text} (n={spread.n}, 95% interval of the mean {number(metric, ends[0])} to {number(metric, ends[1])})"
+
+
+def interval_of(metric: str, spread: Spread) -> tuple[float, float] | None:
+    """The ends of the mean's 95 % interval, those of a share within 0 to 1: that of two or three runs easily passes them."""
+    if spread.mean is None or spread.half_width is None:
+        return None
+    low, high = spread.mean - spread.half_width, spread.mean + spread.half_width
+    return (max(low, 0.0), min(high, 1.0)) if is_share(metric) else (low, high)
+
+
 def duration(seconds: float | None) -> str:
     """`42 s`, `5 min 03 s`, `2 h 10 min`, `3 d 04 h`."""
     if seconds is None:
@@ -70,6 +91,11 @@ def plural(count: int, noun: str) -> str:
 def one_line(text: str) -> str:
     """`text` on one line, without anything that could steer a terminal or not be encoded."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that the output goes to; None where it goes into a pipe or a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:

@@ -2,21 +2,23 @@
 
 import fcntl
 import json
-import math
 import os
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from ksweep.analysis.index import SEED, IndexedResult, ResultIndex, as_number, epochs_in, file_key, newest_report
 from ksweep.contract.errors import RequestError
-from ksweep.contract.outcome import Result, Status, read_result
+from ksweep.contract.outcome import Result, Status
 from ksweep.contract.paths import RunDir, SweepDir
 from ksweep.contract.sweepfile import PointRecord, SweepRecord
 from ksweep.space.objective import Goal, Objectives, parse_objectives
 from ksweep.space.values import ValueProblem
 
-SEED = "SEED"  # the symbol whose values are repeats of one setting, not settings of their own
-_TAIL_BYTES = 65536
+_STATUSES = {str(status): status for status in Status}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +30,31 @@ class Runner:
     started_at: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RunRecord:
-    """One point and how its run stands. `result` is None until there is one; `reason` is one line, empty when all is well."""
+    """One point and how its run stands. `result` is None until there is one; `reason` is one line, empty when all is well.
+
+    Of a run that was read from its sweep, `result` is without `symbols_read` and `effective`: `read_result` has those.
+    """
 
     point: PointRecord
     dir: RunDir
     status: Status
     reason: str = ""
     result: Result | None = None
+    indexed: ClassVar[IndexedResult | None] = None
 
     @property
     def config(self) -> str:
         """The label, `config_007`."""
         return self.point.config
+
+    @cached_property
+    def setting(self) -> object:
+        """Equal for the repeats of one setting. Only a swept seed makes repeats: without it, points whose values are not known
+        must not be taken for one setting."""
+        values = self.point.values
+        return frozenset(values.items() - {(SEED, values[SEED])}) if SEED in values else self.config
 
     @property
     def seed(self) -> str | None:
@@ -50,13 +63,55 @@ class RunRecord:
             return self.point.values[SEED]
         return ((self.result and self.result.symbols_read) or {}).get(SEED)
 
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """The final metrics as they were written; none before the end."""
+        return self.result.metrics if self.result else {}
+
+    @property
+    def epochs(self) -> int | None:
+        """The epoch of its newest report; the number of reports where they name none; None before the first."""
+        return epochs_in(self.dir.metrics)
+
     def metric(self, name: str) -> float | None:
         """A final metric; None where it is missing, not a number or not finite."""
-        return as_number(self.result.metrics.get(name)) if self.result else None
+        return as_number(self.metrics.get(name))
 
     def value(self, goal: Goal) -> float | None:
         """The value of a goal, from the final metrics; None where it cannot be computed."""
-        return goal.value(self.result.metrics) if self.result else None
+        return goal.value(self.metrics)
+
+
+class _EndedRun(RunRecord):
+    """A run that has a result, of which only what is asked for is made: tables show few of thousands."""
+
+    indexed: IndexedResult  # type: ignore[misc]
+    _sweep: Path
+
+    def __init__(self, sweep: Path, point: PointRecord, indexed: IndexedResult) -> None:
+        self.__dict__.update(  # the record is frozen
+            point=point, status=_STATUSES[indexed.status], reason=indexed.reason, indexed=indexed, _sweep=sweep
+        )
+
+    @cached_property
+    def dir(self) -> RunDir:
+        return RunDir(self._sweep / self.point.run_dir)
+
+    @cached_property
+    def result(self) -> Result:
+        return self.indexed.result()
+
+    @property
+    def seed(self) -> str | None:
+        return self.point.values.get(SEED, self.indexed.seed)
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        return self.indexed.metrics
+
+    @property
+    def epochs(self) -> int | None:
+        return self.indexed.epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,21 +127,21 @@ class SweepState:
     runs: list[RunRecord]
     runner: Runner | None
 
-    @property
+    @cached_property
     def counts(self) -> dict[Status, int]:
         """Runs of each status that occurs, the final ones first."""
-        present = [run.status for run in self.runs]
-        return {status: present.count(status) for status in sorted(Status, key=lambda s: not s.is_final) if status in present}
+        present = Counter(run.status for run in self.runs)
+        return {status: present[status] for status in sorted(Status, key=lambda s: not s.is_final) if status in present}
 
-    @property
+    @cached_property
     def bad_runs(self) -> list[RunRecord]:
         """The runs that ended badly."""
-        return [run for run in self.runs if run.status.is_bad]
+        return [run for run in self.runs if run.status.is_bad] if any(status.is_bad for status in self.counts) else []
 
     @property
     def num_finished(self) -> int:
         """Runs with a final status, good or bad."""
-        return sum(run.status.is_final for run in self.runs)
+        return sum(count for status, count in self.counts.items() if status.is_final)
 
 
 def find_sweep(path: Path) -> SweepDir:
@@ -114,14 +169,56 @@ def _last_activity(dir: SweepDir) -> int:
 
 def load_sweep(dir: SweepDir) -> SweepState:
     """All of a sweep directory. RequestError when it is not one, or its sweep.json cannot be understood."""
+    return SweepReader(dir).read()
+
+
+class SweepReader:
+    """Reads one sweep again and again. Each `read` gives how it stands at that moment; what did not change is not read anew."""
+
+    def __init__(self, dir: SweepDir) -> None:
+        self._dir = dir
+        self._index = ResultIndex(dir)
+        self._plan: tuple[tuple[int, int, int], SweepRecord, Objectives] | None = None
+        self._run_dirs: list[str] = []
+        self._before: list[RunRecord | None] = []
+
+    def read(self) -> SweepState:
+        """All of the sweep directory. RequestError when it is not one, or its sweep.json cannot be understood."""
+        record, objectives = self._read_plan()
+        runner, points = find_runner(self._dir), record.active_points
+        runs = [
+            before if before is not None and before.indexed is found is not None else self._run(point, found, runner)
+            for point, found, before in zip(points, self._index.look(self._run_dirs), self._before, strict=True)
+        ]
+        self._before = [*runs]
+        return SweepState(dir=self._dir, record=record, objectives=objectives, runs=runs, runner=runner)
+
+    def _read_plan(self) -> tuple[SweepRecord, Objectives]:
+        try:
+            now = file_key(os.stat(self._dir.sweep))
+        except OSError:
+            now = (0, 0, 0)
+        if self._plan is None or self._plan[0] != now:
+            self._plan = (now, *_load_plan(self._dir))
+            self._run_dirs = [point.run_dir for point in self._plan[1].active_points]
+            self._before = [None] * len(self._run_dirs)
+        return self._plan[1:]
+
+    def _run(self, point: PointRecord, found: IndexedResult | None, runner: Runner | None) -> RunRecord:
+        if found is not None and found.id == point.id:
+            return _EndedRun(self._dir.path, point, found)
+        dir = RunDir(self._dir.path / point.run_dir)
+        if found is not None and found.id is None:
+            return RunRecord(point=point, dir=dir, status=Status.CRASHED, reason=found.reason)
+        return _unfinished(point, dir, runner)
+
+
+def _load_plan(dir: SweepDir) -> tuple[SweepRecord, Objectives]:
     try:
         record = SweepRecord.load(dir)
-        objectives = parse_objectives(record.objective, record.direction, record.constraints)
+        return record, parse_objectives(record.objective, record.direction, record.constraints)
     except (KeyError, TypeError, ValueProblem) as error:
         raise RequestError(f"{dir.sweep}: damaged, or written by another version ({error})") from error
-    runner = find_runner(dir)
-    runs = [_load_run(point, RunDir(dir.path / point.run_dir), runner) for point in record.active_points]
-    return SweepState(dir=dir, record=record, objectives=objectives, runs=runs, runner=runner)
 
 
 def find_runner(dir: SweepDir) -> Runner | None:
@@ -144,14 +241,7 @@ def find_runner(dir: SweepDir) -> Runner | None:
         os.close(fd)
 
 
-def _load_run(point: PointRecord, dir: RunDir, runner: Runner | None) -> RunRecord:
-    try:
-        result = read_result(dir)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        reason = f"result.json cannot be understood ({error})"
-        return RunRecord(point=point, dir=dir, status=Status.CRASHED, reason=reason)
-    if result is not None and result.id == point.id:
-        return RunRecord(point=point, dir=dir, status=result.status, reason=result.reason, result=result)
+def _unfinished(point: PointRecord, dir: RunDir, runner: Runner | None) -> RunRecord:
     started_at = attempt_started_at(dir)
     if started_at is None:
         return RunRecord(point=point, dir=dir, status=Status.PLANNED)
@@ -173,28 +263,4 @@ def attempt_started_at(dir: RunDir) -> float | None:
 
 def last_report(run: RunRecord) -> dict[str, Any]:
     """The newest whole report of a run, read from the end of the file; empty before the first."""
-    try:
-        with open(run.dir.metrics, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return {}
-    for line in reversed(lines):
-        try:
-            report = json.loads(line)
-        except ValueError:
-            continue  # torn, blank, or cut by the start of the tail
-        if isinstance(report, dict):
-            return report
-    return {}
-
-
-def as_number(value: object) -> float | None:
-    """`value` as a finite float, else None. Bools and numbers too large for a float are not numbers here."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+    return newest_report(run.dir.metrics)

@@ -7,19 +7,29 @@ since both have met the same initial weights and the same order of examples.
 
 Several objectives are never made into one: settings are ranked by the front on which they lie. A setting that breaks a
 constraint, by the same mean over its seeds, is never ranked among those that keep to all.
+
+Many settings are compared with the best one, so that some would look worse by chance alone: the p values of these comparisons
+are corrected by Holm's method (Holm 1979, A simple sequentially rejective multiple test procedure). The best one is itself the
+luckiest of all; two-sided comparisons make up for that: what is truly best is marked as behind in at most 1 sweep of 20.
 """
 
 import math
 import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
 from ksweep.analysis.load import SEED, RunRecord, SweepState
 from ksweep.analysis.pareto import crowding, fronts
 from ksweep.contract.outcome import Status
 from ksweep.space.objective import Goal, Objectives
+
+CONFIDENCE = 0.95  # of every interval, and 1 minus the level of every comparison
+POWER = 0.8
+MANY_SEEDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +50,21 @@ class Verdict(StrEnum):
     """A setting against the best one."""
 
     BEST = "best"  # the first of those with the best mean
-    TIED = "tied"  # the 95 % interval of the paired difference includes 0, or lies on the better side
-    BEHIND = "behind"  # it lies on the worse side
+    TIED = "tied"  # the difference, paired by seed, is within noise: p, corrected by Holm, is 0.05 or more
+    BEHIND = "behind"  # it is worse, and p is below 0.05
     UNKNOWN = "unknown"  # the spread of the difference is not known: fewer than two seeds in common, or equal on all of them
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
     """One setting and its repeats. `values`: the swept symbols without SEED. `counted`: the runs that the scores, one a goal, are
     made of: passed, with a finite value of every goal. `violations`: one a constraint, by how much it is broken, 0 or less where
     it holds, None where that is not known.
 
     `rank` counts from 1, equal ones share one, and with several goals it is the number of the front; None when it is not ranked.
+    `difference`: of the first goal from the best setting's, over the seeds that both have; `p_value`: that it is due to chance,
+    two-sided, corrected for the number of settings; None for the best one, and where that difference has no spread. `by_seed`:
+    seed -> value of the first goal, of the runs that count and whose seed is known.
     """
 
     values: dict[str, str]
@@ -63,6 +76,9 @@ class Group:
     aggregate: str = "mean"
     rank: int | None = None
     verdict: Verdict | None = None
+    difference: Spread | None = None
+    p_value: float | None = None
+    by_seed: dict[str, float] = field(default_factory=dict)
 
     @property
     def objective(self) -> str:
@@ -77,7 +93,7 @@ class Group:
     @property
     def is_feasible(self) -> bool:
         """True when it keeps to all constraints."""
-        return all(violation is not None and violation <= 0 for violation in self.violations)
+        return not self.violations or all(violation is not None and violation <= 0 for violation in self.violations)
 
     def over(self, metric: str) -> Spread:
         """A final metric over the runs that count and have it."""
@@ -138,44 +154,43 @@ class Ranking:
 def rank(state: SweepState) -> Ranking:
     """Group, score and order the runs of a sweep by its own objectives and constraints."""
     objectives, aggregate = state.objectives, state.record.aggregate
-    groups = [_score(values, runs, objectives, aggregate) for values, runs in _group_repeats(state.runs)]
+    groups = [_score(runs, objectives, aggregate) for runs in _group_repeats(state.runs)]
     scored = [group for group in groups if group.counted]
     feasible = [group for group in scored if group.is_feasible]
     return Ranking(
         objectives=objectives,
         aggregate=aggregate,
-        columns=list(dict.fromkeys(name for run in state.runs for name in run.point.values if name != SEED)),
+        columns=list(dict.fromkeys(name for group in groups for name in group.values)),
         ranked=_by_front(feasible) if len(objectives.goals) > 1 else _by_score(feasible),
         infeasible=sorted((group for group in scored if not group.is_feasible), key=_distance),
         unranked=[group for group in groups if not group.counted],
     )
 
 
-def _group_repeats(runs: list[RunRecord]) -> Iterable[tuple[dict[str, str], list[RunRecord]]]:
-    groups: dict[object, tuple[dict[str, str], list[RunRecord]]] = {}
+def _group_repeats(runs: list[RunRecord]) -> Iterable[tuple[RunRecord, ...]]:
+    groups: dict[object, list[RunRecord]] = defaultdict(list)
     for run in runs:
-        values = {name: value for name, value in run.point.values.items() if name != SEED}
-        # Only a swept seed makes repeats: without it, points whose values are not known must not be taken for one setting.
-        key = tuple(sorted(values.items())) if SEED in run.point.values else run.config
-        groups.setdefault(key, (values, []))[1].append(run)
-    return groups.values()
+        groups[run.setting].append(run)
+    return map(tuple, groups.values())
 
 
-def _score(values: dict[str, str], runs: list[RunRecord], objectives: Objectives, aggregate: str) -> Group:
-    counted = [run for run in runs if run.status is Status.PASSED and run.result and objectives.values(run.result.metrics)]
+@lru_cache(maxsize=1 << 15)  # records do not change: at the next look at a sweep only the groups with new ones are computed
+def _score(runs: tuple[RunRecord, ...], objectives: Objectives, aggregate: str) -> Group:
+    scored = {run: values for run in runs if run.status is Status.PASSED and (values := objectives.values(run.metrics))}
     if any(run.status is Status.PRUNED for run in runs):
-        counted = []  # stopped were its poor seeds: what the others come to is no mean of this setting
+        scored = {}  # stopped were its poor seeds: what the others come to is no mean of this setting
     return Group(
-        values=values,
-        runs=runs,
-        counted=counted,
+        values={name: value for name, value in runs[0].point.values.items() if name != SEED},
+        runs=list(runs),
+        counted=list(scored),
         goals=objectives.goals,
-        scores=tuple(spread((run.value(goal) for run in counted), aggregate) for goal in objectives.goals),
+        scores=tuple(spread(column, aggregate) for column in zip(*scored.values(), strict=True))
+        or (Spread(n=0),) * len(objectives.goals),
         violations=tuple(
-            _over_seeds([constraint.violation(run.result.metrics) for run in counted if run.result], aggregate)
-            for constraint in objectives.constraints
+            _over_seeds([constraint.violation(run.metrics) for run in scored], aggregate) for constraint in objectives.constraints
         ),
         aggregate=aggregate,
+        by_seed={run.seed: values[0] for run, values in scored.items() if run.seed is not None},
     )
 
 
@@ -192,16 +207,22 @@ def _distance(group: Group) -> tuple[int, float]:
 def _cost(group: Group) -> tuple[float, ...]:
     """Its scores, smaller being better."""
     pairs = zip(group.goals, group.scores, strict=True)
-    return tuple((-1 if goal.is_maximized else 1) * (score.center or 0.0) for goal, score in pairs)
+    return tuple([(-1 if goal.is_maximized else 1) * (score.center or 0.0) for goal, score in pairs])
 
 
 def _by_score(groups: list[Group]) -> list[Group]:
     scored = sorted(((_cost(group), group) for group in groups), key=lambda item: item[0])  # stable: equal ones in plan order
+    against = [_against(group, scored[0][1]) for _, group in scored[1:]]
+    p_values = holm([p for _, p in against])
     placed: list[Group] = []
     for position, (score, group) in enumerate(scored):
-        equal = position > 0 and score == scored[position - 1][0]
-        verdict = _verdict(group, scored[0][1]) if position else Verdict.BEST
-        placed.append(replace(group, rank=placed[-1].rank if equal else position + 1, verdict=verdict))
+        number = placed[-1].rank if position and score == scored[position - 1][0] else position + 1
+        if position == 0:
+            placed.append(_placed(group, rank=number, verdict=Verdict.BEST))
+            continue
+        difference, p = against[position - 1][0], p_values[position - 1]
+        verdict = _verdict(group.goals[0], difference, p)
+        placed.append(_placed(group, rank=number, verdict=verdict, difference=difference, p_value=p))
     return placed
 
 
@@ -211,36 +232,89 @@ def _by_front(groups: list[Group]) -> list[Group]:
     placed: list[Group] = []
     for number, front in enumerate(fronts(costs), 1):
         room = dict(zip(front, crowding([costs[index] for index in front]), strict=True))
-        placed += [replace(groups[index], rank=number) for index in sorted(front, key=lambda index: -room[index])]
+        placed += [_placed(groups[index], rank=number) for index in sorted(front, key=lambda index: -room[index])]
     return placed
 
 
-def _verdict(group: Group, best: Group) -> Verdict:
+@lru_cache(maxsize=1 << 15)
+def _against(group: Group, best: Group) -> tuple[Spread, float | None]:
+    """The difference, and its p value before correction."""
     difference = paired_difference(group, best)
-    if difference.mean is None or difference.half_width is None:
+    return difference, p_value(difference)
+
+
+def _placed(group: Group, **place: Any) -> Group:
+    """dataclasses.replace, ten times as fast: thousands of settings are placed at each look at a large sweep."""
+    placed = object.__new__(Group)
+    placed.__dict__.update(group.__dict__, **place)
+    return placed
+
+
+def _verdict(goal: Goal, difference: Spread, p: float | None) -> Verdict:
+    if p is None or difference.mean is None:
         return Verdict.UNKNOWN
-    if (-difference.mean if group.goals[0].is_maximized else difference.mean) <= difference.half_width:
-        return Verdict.TIED
-    # One validation example more on either of two seeds gives an interval of no width: that is not certainty.
-    return Verdict.BEHIND if difference.half_width > 1e-9 * abs(difference.mean) else Verdict.UNKNOWN
+    is_worse = difference.mean < 0 if goal.is_maximized else difference.mean > 0
+    return Verdict.BEHIND if is_worse and p < 1 - CONFIDENCE else Verdict.TIED
+
+
+def p_value(difference: Spread) -> float | None:
+    """Of a mean as far from 0, by Student's t, two-sided. None where there is no spread to judge it by."""
+    if difference.mean is None or difference.sd is None:
+        return None
+    if difference.mean == 0:
+        return 1.0
+    # One validation example more on either of two seeds gives differences without any spread: that is not certainty.
+    if difference.sd <= 1e-9 * abs(difference.mean):
+        return None
+    t = abs(difference.mean) / (difference.sd / math.sqrt(difference.n))
+    return max(0.0, 1 - _central_probability(t, difference.n - 1))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """p values corrected for their number, so that the chance of any wrong "behind" is below the level (Holm 1979). One that is
+    None is no comparison."""
+    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for place, (p, index) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - place) * p))
+        corrected[index] = largest
+    return corrected
+
+
+def seeds_to_separate(ranking: Ranking) -> int | None:
+    """How many more seeds each of the first two settings needs until their difference, if it and its spread are as they seem,
+    is found (95 %, two-sided) four times out of five. None where they are apart already, or the spread is not known; MANY_SEEDS
+    stands for that many or more."""
+    if ranking.has_fronts or len(ranking.ranked) < 2:
+        return None
+    second = ranking.ranked[1]
+    difference = second.difference
+    if second.verdict is not Verdict.TIED or difference is None or not difference.mean or not difference.sd:
+        return None
+    for n in range(difference.n + 1, difference.n + MANY_SEEDS):
+        if abs(difference.mean) * math.sqrt(n) >= (t_quantile(n - 1) + t_quantile(n - 1, 2 * POWER - 1)) * difference.sd:
+            return n - difference.n
+    return MANY_SEEDS
 
 
 def paired_difference(group: Group, other: Group) -> Spread:
     """The first goal of `group` minus that of `other`, over the seeds that both have. An unknown seed pairs with nothing."""
-    goal = group.goals[0]
-    theirs = {run.seed: run.value(goal) for run in other.counted}
-    pairs = ((run.value(goal), theirs.get(run.seed)) for run in group.counted if run.seed is not None)
-    return spread(mine - yours for mine, yours in pairs if mine is not None and yours is not None)
+    theirs = other.by_seed
+    return spread(mine - theirs[seed] for seed, mine in group.by_seed.items() if seed in theirs)
 
 
 def spread(values: Iterable[float | None], aggregate: str = "mean") -> Spread:
     """Mean or median, standard deviation and interval of the values that are there."""
-    found = [value for value in values if value is not None]
+    return _spread(tuple(value for value in values if value is not None and math.isfinite(value)), aggregate)
+
+
+@lru_cache(maxsize=1 << 16)
+def _spread(found: tuple[float, ...], aggregate: str) -> Spread:
     if not found:
         return Spread(n=0)
     n = len(found)
-    mean = statistics.mean(found) if n > 1 else found[0]  # exact: the faster fmean overflows where a loss has run away
-    sd = statistics.stdev(found) if n > 1 else None
+    mean, sd = _mean_and_sd(found) if n > 1 else (found[0], None)
     is_median = aggregate == "median"
     return Spread(
         n=n,
@@ -253,13 +327,37 @@ def spread(values: Iterable[float | None], aggregate: str = "mean") -> Spread:
     )
 
 
+def _mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
+    """What statistics.mean and .stdev give, to the last bit and also where a loss has run away, five times as fast: by whole
+    numbers over one denominator, which for floats is the largest of theirs. No deviation where it is too large for a float."""
+    ratios = [value.as_integer_ratio() for value in values]
+    denominator = max(below for _, below in ratios)
+    wholes = [above * (denominator // below) for above, below in ratios]
+    n, total = len(values), sum(wholes)
+    squares = n * sum(whole * whole for whole in wholes) - total * total
+    try:
+        return total / (n * denominator), _root(squares, n * (n - 1) * denominator * denominator)
+    except OverflowError:
+        return total / (n * denominator), None
+
+
+def _root(above: int, below: int) -> float:
+    """sqrt(above / below) rounded once, as in CPython's statistics._float_sqrt_of_frac."""
+    shift = (above.bit_length() - below.bit_length() - 109) // 2
+    above, below = (above, below << 2 * shift) if shift >= 0 else (above << -2 * shift, below)
+    whole = math.isqrt(above // below)
+    whole |= whole * whole * below != above  # a last bit that says whether there is more, for the rounding
+    return float(whole << shift) if shift >= 0 else whole / (1 << -shift)
+
+
 @cache
-def t_quantile(df: int) -> float:
-    """The 97.5 % point of Student's t with `df` >= 1 degrees of freedom: half of a 95 % interval, in standard errors."""
-    low, high = 0.0, 13.0  # 12.706 at df = 1, falling to 1.960
+def t_quantile(df: int, central: float = CONFIDENCE) -> float:
+    """t such that |T| < t with probability `central`, of Student's t with `df` >= 1 degrees of freedom: half the width of an
+    interval, in standard errors."""
+    low, high = 0.0, 13.0  # 12.706 at df = 1 and 95 %, falling to 1.960
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _central_probability(middle, df) < 0.95 else (low, middle)
+        low, high = (middle, high) if _central_probability(middle, df) < central else (low, middle)
     return high
 
 

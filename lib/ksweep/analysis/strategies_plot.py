@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ksweep.analysis.figures import BLUE, DARK, GREEN, GREY, NOTE, ORANGE, PURPLE, SKY, YELLOW, png, style_values
 from ksweep.analysis.formats import is_share, metric_name, number, one_line, plural
+from ksweep.analysis.plots.figures import BLUE, DARK, GREEN, GREY, NOTE, ORANGE, PURPLE, SKY, YELLOW, png, style_values
 from ksweep.analysis.strategies import BASELINE, Comparison, Entrant
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""sweep_summary.json and .csv: one flat item a point, the same keys in every one, null where there is nothing.
+"""sweep_summary.json, .csv and .parquet: one flat item a point, the same keys in every one, null where there is nothing.
 
 A plain list, so that `pandas.DataFrame(json.load(file))` is the table. Metrics are those of ended runs only: final values, and of
 a run that was stopped early those of its last report. A goal that is an expression has a column named by its text, a constraint
@@ -76,3 +76,24 @@ def csv_text(rows: list[Row]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue().encode("utf-8", "replace").decode()  # a lone surrogate cannot be written, and says nothing
+
+
+def parquet_bytes(rows: list[Row]) -> bytes:
+    """The same table as Parquet: numbers as numbers, a column that mixes kinds as text."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    columns = {name: _of_one_kind([row[name] for row in rows]) for name in (rows[0] if rows else {})}
+    sink = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(pa.table(columns), sink)
+    return bytes(sink.getvalue())
+
+
+def _of_one_kind(values: list[Any]) -> list[Any]:
+    """As pyarrow wants a column: whole numbers beside fractions become fractions, numbers beside text become text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and float in kinds:
+        return [None if value is None else float(value) for value in values]
+    if len(kinds) > 1 or kinds == {str} or any(isinstance(value, int) and abs(value) >= 2**63 for value in values):
+        return [None if value is None else str(value).encode("utf-8", "replace").decode() for value in values]
+    return values

@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ksweep.analysis import plots, search_plot
-from ksweep.analysis.load import SweepState, load_sweep
-from ksweep.analysis.ranking import Ranking, rank
-from ksweep.analysis.summary import csv_text, summary_rows
+from ksweep.analysis.findings import Findings, find
+from ksweep.analysis.plots import draw_plots
+from ksweep.analysis.report import report_html
+from ksweep.analysis.summary import Row, csv_text, parquet_bytes, summary_rows
 from ksweep.analysis.text import analysis_text
 from ksweep.contract.atomic import write_json, write_text
 from ksweep.contract.errors import RequestError
@@ -18,45 +18,46 @@ from ksweep.contract.paths import SweepDir
 class Analysis:
     """What was found, and the files that tell it. `text` is that of sweep_analysis.txt."""
 
-    state: SweepState
-    ranking: Ranking
+    findings: Findings
     text: str
     files: list[Path]
 
 
-def analyze(dir: SweepDir) -> Analysis:
-    """Rank a sweep and write its summary, analysis and plots. A plot of which there is nothing to show is not there.
+def analyze(dir: SweepDir, *, draws: bool = True) -> Analysis:
+    """Rank a sweep and write its summary and analysis and, unless `draws` is False, its pictures, report and Parquet table.
 
-    RequestError when `dir` is no sweep or cannot be written to.
+    A picture of which there is nothing to show is not there. RequestError when `dir` is no sweep or cannot be written to.
     """
-    state = load_sweep(dir)
-    ranking = rank(state)
-    text = analysis_text(state, ranking)
-    rows = summary_rows(state)
-    images = {
-        dir.ranking_plot: plots.ranking_png(state, ranking),
-        dir.curves_plot: plots.learning_curves_png(state, ranking),
-        dir.search_plot: search_plot.search_png(state, ranking),
-    }
+    findings = find(dir)
+    text = analysis_text(findings)
+    rows = summary_rows(findings.state)
     try:
         write_json(dir.summary, rows)
         write_text(dir.summary_csv, csv_text(rows))
-        for path, image in images.items():
-            _write_image(path, image)
+        drawn = _draw(findings, rows) if draws else []
         write_text(dir.analysis, text)  # last: the mark that all of it is written
     except OSError as error:
         raise RequestError(f"{dir.path}: the analysis cannot be written ({error})") from error
-    drawn = [path for path, image in images.items() if image is not None]
-    return Analysis(state=state, ranking=ranking, text=text, files=[dir.analysis, dir.summary, dir.summary_csv, *drawn])
+    return Analysis(findings=findings, text=text, files=[dir.analysis, dir.summary, dir.summary_csv, *drawn])
 
 
-def _write_image(path: Path, image: bytes | None) -> None:
-    if image is None:
-        path.unlink(missing_ok=True)  # one from an earlier state of the sweep
-        return
+def _draw(findings: Findings, rows: list[Row]) -> list[Path]:
+    dir = findings.state.dir
+    images = {name: image for name, image in draw_plots(findings).items() if image is not None}
+    _write_bytes(dir.summary_parquet, parquet_bytes(rows))
+    dir.plots.mkdir(exist_ok=True)
+    for stale in [path for path in dir.plots.glob("*.png") if path.name not in images]:
+        stale.unlink()  # of an earlier state of the sweep
+    for name, image in images.items():
+        _write_bytes(dir.plots / name, image)
+    write_text(dir.report, report_html(findings, images))
+    return [dir.summary_parquet, dir.report, *(dir.plots / name for name in images)]
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_bytes(image)
+        beside.write_bytes(content)
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)

@@ -1,11 +1,12 @@
 """Rank a sweep, finished or running, and write the results into its directory.
 
-Prints the ranking and writes sweep_analysis.txt, sweep_summary.json, sweep_summary.csv, ranking.png and
-learning_curves.png. Exit code 0 also when runs failed: the analysis says so first.
+Prints the ranking and writes report.html, sweep_analysis.txt, sweep_summary.json, .csv and .parquet, and the pictures in
+plots/. Exit code 0 also when some runs failed: the analysis says so first; 1 when all did.
 """
 
 import argparse
 
+from ksweep.analysis.formats import terminal_width
 from ksweep.analysis.text import leaderboard
 from ksweep.analysis.write import analyze
 from ksweep.cli.results_argument import add_results_argument, sweep_of
@@ -19,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Analyse; the exit code."""
     analysis = analyze(sweep_of(args))
-    print(leaderboard(analysis.state, analysis.ranking, top=10))
+    print(leaderboard(analysis.findings.state, analysis.findings.ranking, top=10, width=terminal_width()))
     print("\nwritten:")
     for path in analysis.files:
         print(f"  {path}")
-    return 0
+    runs = analysis.findings.state.runs
+    return 1 if runs and all(run.status.is_bad for run in runs) else 0

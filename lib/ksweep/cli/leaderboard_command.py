@@ -2,6 +2,7 @@
 
 import argparse
 
+from ksweep.analysis.formats import terminal_width
 from ksweep.analysis.text import ranking_text
 from ksweep.cli.results_argument import add_results_argument, positive_int, sweep_of
 
@@ -14,5 +15,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; the exit code."""
-    print(ranking_text(sweep_of(args), top=args.top))
+    print(ranking_text(sweep_of(args), top=args.top, width=terminal_width()))
     return 0

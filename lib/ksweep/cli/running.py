@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ksweep.analysis.formats import terminal_width
 from ksweep.analysis.text import ranking_text
 from ksweep.cli.tree import Tree, say, warn
 from ksweep.contract.atomic import exclusive
@@ -17,6 +18,8 @@ from ksweep.sweep.runner import SweepRun
 from ksweep.sweep.steering import check_steering, objectives_from
 from ksweep.sweep.store import SweepLock, check_results_root, find_continuable, new_sweep_dir, results_of, results_root, save_plan
 from ksweep.sweep.sweep import command_of, config_values, run_sweep, slots_for
+from ksweep.track.companions import Companions
+from ksweep.track.registry import check_trackers
 
 LOCK = ".lock"  # in the results directory: held while a sweep directory is found or made
 STEERING = ("SWEEP_OBJECTIVE", "SWEEP_DIRECTION", "SWEEP_STRATEGY", "SWEEP_CONSTRAINTS", "SWEEP_AGGREGATE")
@@ -47,6 +50,7 @@ def run_plan(
     results = results_root(results)
     _check_steering(plan)
     check_steering(values, objectives_from(values), tree.root)
+    check_trackers(values.get("SWEEP_TRACKERS", ""))
     dir, before = _find(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)
     planned = {config.id for config in plan.configs}
     done = {id for id in (results_of(dir, before) if dir and before else {}) if id in planned}
@@ -127,10 +131,18 @@ def _run_and_report(
     jobs: int | None,
     is_wanted: Callable[[Result], bool] = lambda result: False,
 ) -> int:
-    outcome = run_sweep(
-        tree.root, dir, record, lock, jobs=jobs, selectors=tree.selectors, is_wanted=is_wanted, progress_of=make_progress
-    )
-    return report_outcome(tree, dir, record, outcome)
+    with Companions(_trackers_of(dir, record), dir, tree.root, warn) as trackers:
+        outcome = run_sweep(
+            tree.root, dir, record, lock, jobs=jobs, selectors=tree.selectors, is_wanted=is_wanted, progress_of=make_progress
+        )
+        trackers.finish()
+        return report_outcome(tree, dir, record, outcome)
+
+
+def _trackers_of(dir: SweepDir, record: SweepRecord) -> list[str]:
+    """What the sweep's configurations say of trackers. RequestError where that cannot be had."""
+    first = record.active_points[0].config
+    return check_trackers(config_values((dir.configs / first).read_text()).get("SWEEP_TRACKERS", ""))
 
 
 def report_outcome(tree: Tree, dir: SweepDir, record: SweepRecord, outcome: SweepRun) -> int:
@@ -153,7 +165,7 @@ def report_outcome(tree: Tree, dir: SweepDir, record: SweepRecord, outcome: Swee
 
 
 def report(tree: Tree, dir: SweepDir, record: SweepRecord, results: Mapping[str, Result]) -> int:
-    """Print the ranking, after writing the analysis where it is not the newest. 1 when runs failed, else 0.
+    """Print the ranking, and write the analysis where it is not the newest. 1 when runs failed, else 0.
 
     RequestError, and no ranking, when an axis was swept that no run has read.
     """
@@ -163,14 +175,20 @@ def report(tree: Tree, dir: SweepDir, record: SweepRecord, results: Mapping[str,
             delivery.add(point.values, results[point.id])
     if delivery.problem:
         raise RequestError(delivery.problem)
+    say(ranking_text(dir, width=terminal_width()))
     if not _is_analysed(dir, record):
         from ksweep.analysis.write import analyze
 
-        analyze(dir)
-    say(ranking_text(dir))
-    shown = (dir.analysis, dir.ranking_plot, dir.curves_plot, dir.search_plot, dir.summary)
+        analyze(dir, draws=_is_drawn(dir))
+    shown = (dir.report, dir.analysis, dir.summary, dir.plots)
     say(f"more in {dir.path}: {', '.join(path.name for path in shown if path.exists())}")
     return 1 if any(result.status.is_bad for result in results.values()) else 0
+
+
+def _is_drawn(dir: SweepDir) -> bool:
+    """Whether the sweep's configurations, which agree in that, ask for pictures and the report."""
+    config = next(dir.configs.iterdir(), None)
+    return config is None or config_values(config.read_text()).get("SWEEP_REPORT") != "n"
 
 
 def _is_analysed(dir: SweepDir, record: SweepRecord) -> bool:

@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 
 from ksweep.cli.running import check_size, report_outcome
-from ksweep.cli.tree import Tree, say
+from ksweep.cli.tree import Tree, say, warn
 from ksweep.contract.atomic import exclusive, write_text
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Result
@@ -28,6 +28,8 @@ from ksweep.sweep.steering import check_one_length, check_steering, has_rungs, o
 from ksweep.sweep.store import GrowingPlan, SweepLock, check_results_root, find_search, new_sweep_dir, results_of, results_root
 from ksweep.sweep.study import StudyExport
 from ksweep.sweep.sweep import command_of, config_values, run_sweep, slots_for
+from ksweep.track.companions import Companions
+from ksweep.track.registry import check_trackers
 
 LOCK = ".lock"  # in the results directory: held while a sweep directory is found or made
 MAX_WALKED = 5_000  # combinations: a space of up to so many is gone through before the start, to say exactly what is in it
@@ -93,6 +95,7 @@ def plan_search(tree: Tree, file: RangeFile, overrides: Overrides) -> SearchPlan
     _check_resource(values, space)
     objectives = objectives_from(values)
     check_steering(values, objectives, tree.root)  # first of all: the walk below may take a while
+    check_trackers(values.get("SWEEP_TRACKERS", ""))
     combinations = size(space.axes)
     counts: dict[str, int] = {}
     if combinations is not None and combinations <= MAX_WALKED:
@@ -304,23 +307,25 @@ def _run(
         say(line)
     num_points = plan.num_points(strategy)
     say(f"{dir.path}: {_asked(plan, num_points)}, {len(results_of(dir, record))} done")
-    outcome = run_sweep(
-        tree.root,
-        dir,
-        record,
-        lock,
-        jobs=jobs,
-        selectors=tree.selectors,
-        is_wanted=is_wanted,
-        progress_of=make_progress,
-        search=search,
-        base=plan.values,
-        num_planned=(num_points or 0) * plan.num_repeats,
-        imported=imported,
-        enqueued=_enqueued(tree, plan),
-        study=StudyExport(dir, record.name, plan.space.axes, strategy.settings.maximize),
-    )
-    return report_outcome(tree, dir, record, outcome)
+    with Companions(check_trackers(plan.values.get("SWEEP_TRACKERS", "")), dir, tree.root, warn) as trackers:
+        outcome = run_sweep(
+            tree.root,
+            dir,
+            record,
+            lock,
+            jobs=jobs,
+            selectors=tree.selectors,
+            is_wanted=is_wanted,
+            progress_of=make_progress,
+            search=search,
+            base=plan.values,
+            num_planned=(num_points or 0) * plan.num_repeats,
+            imported=imported,
+            enqueued=_enqueued(tree, plan),
+            study=StudyExport(dir, record.name, plan.space.axes, strategy.settings.maximize),
+        )
+        trackers.finish()
+        return report_outcome(tree, dir, record, outcome)
 
 
 def _asked(plan: SearchPlan, num_points: int | None) -> str:
@@ -344,7 +349,7 @@ def save_search(tree: Tree, dir: SweepDir, plan: SearchPlan, strategy: Strategy,
         created_at=before.created_at if before else time(),
         git=tree.git,
         kconfig_hash=tree.kconfig_hash,
-        counts=plan.counts,
+        counts=plan.counts | _promised(plan, strategy),
         points=before.points if before else [],
         constraints=values.get("SWEEP_CONSTRAINTS", ""),
         aggregate=values.get("SWEEP_AGGREGATE", "mean"),
@@ -356,6 +361,18 @@ def save_search(tree: Tree, dir: SweepDir, plan: SearchPlan, strategy: Strategy,
     write_text(dir.plan, "\n".join([*plan.lines, *_axis_lines(plan), _asked(plan, plan.num_points(strategy))]) + "\n")
     record.save(dir)
     return record
+
+
+def _promised(plan: SearchPlan, strategy: Strategy) -> dict[str, int]:
+    """`planned`: runs at most; `epochs`: of all of them together at least, where they stop at rungs. What is not known is left
+    out."""
+    planned = plan.strategy(strategy.settings.num_parallel)
+    planned.restore([])
+    num_points, total = plan.num_points(planned), planned.total_resource
+    promised = {} if num_points is None else {"planned": num_points * plan.num_repeats}
+    if total is not None and strategy.settings.unit == "epoch":
+        promised["epochs"] = total * plan.num_repeats
+    return promised
 
 
 def _axis_entry(axis: Axis) -> dict[str, Any]:

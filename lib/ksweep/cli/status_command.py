@@ -2,6 +2,7 @@
 
 import argparse
 
+from ksweep.analysis.formats import terminal_width
 from ksweep.analysis.load import load_sweep
 from ksweep.analysis.status import status_text
 from ksweep.cli.results_argument import add_results_argument, sweep_of
@@ -14,5 +15,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the screen; the exit code."""
-    print(status_text(load_sweep(sweep_of(args))))
+    print(status_text(load_sweep(sweep_of(args)), width=terminal_width()))
     return 0

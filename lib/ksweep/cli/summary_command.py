@@ -2,8 +2,7 @@
 
 import argparse
 
-from ksweep.analysis.load import load_sweep
-from ksweep.analysis.ranking import rank
+from ksweep.analysis.findings import find
 from ksweep.analysis.text import analysis_text
 from ksweep.cli.results_argument import add_results_argument, sweep_of
 
@@ -15,6 +14,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the text; the exit code."""
-    state = load_sweep(sweep_of(args))
-    print(analysis_text(state, rank(state)), end="")
+    print(analysis_text(find(sweep_of(args))), end="")
     return 0

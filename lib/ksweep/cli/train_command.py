@@ -1,4 +1,4 @@
-"""Train one configuration, by default .config, with all cores.
+"""Train one configuration, by default .config, with all cores: a file, or that of a run directory.
 
 Everything lands in a directory of its own: test_matrix_results/train_YYYYMMDD_HHMMSS/.
 """
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ksweep.cli.single import run_single
-from ksweep.cli.tree import Tree, say
+from ksweep.cli.tree import Tree, config_file, say
 from ksweep.contract.errors import RequestError
 from ksweep.kconfig.presets import find_preset
 from ksweep.space.rangefile import RangeFile, parse_range_text, read_range_file
@@ -28,24 +28,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See the module docstring."""
-    if not args.config.exists():
-        raise RequestError(f"{args.config}: no such configuration; make one with `make menuconfig` or `make defconfig`")
+    path = config_file(args.config)
+    if not path.exists():
+        raise RequestError(f"{path}: no such configuration; make one with `make menuconfig`, `make defconfig` or `make best`")
     tree = Tree()
-    file = read_range_file(args.config, lambda name: find_preset(tree.root, name))
+    file = read_range_file(path, lambda name: find_preset(tree.root, name))
+    # That of a sweep with repeats says so, and is one of them.
+    file = replace(file, assignments=tuple(a for a in file.assignments if a.symbols != ("SWEEP_REPEATS",)))
     expansion = tree.resolver.expand(file)
     if len(expansion.points) > 1:
-        raise RequestError(
-            f"{args.config}: {len(expansion.points)} points, allowed: 1; run it with `make sweep RANGE_CONFIG={args.config}`"
-        )
+        raise RequestError(f"{path}: {len(expansion.points)} points, allowed: 1; run it with `make sweep RANGE_CONFIG={path}`")
     if args.epochs is not None:
         expansion = tree.resolver.expand(_without_defaults(tree, file), {"NUM_EPOCHS": (args.epochs, "EPOCHS")})
     point = expansion.points[0]
     config = PlannedConfig(config="config_001", id=point.id, values={}, index=None, text=point.text)
     slot = slots_for(config_values(point.text), 1)[0]
     if args.dry_run:
-        say(f"would train {args.config} on {slot.device or f'{slot.threads} threads'}; nothing was started")
+        say(f"would train {path} on {slot.device or f'{slot.threads} threads'}; nothing was started")
         return 0
-    _, result = run_single(tree, config, args.results, kind="train", source=args.config, slot=slot)
+    _, result = run_single(tree, config, args.results, kind="train", source=path, slot=slot)
     return 0 if result and not result.status.is_bad else 1
 
 

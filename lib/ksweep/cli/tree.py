@@ -18,6 +18,7 @@ from ksweep.kconfig.tree import load_tree, tree_hash
 from ksweep.space.rangefile import RangeFile, parse_range_text, read_text
 from ksweep.sweep.steering import check_one_length, check_steering, objectives_from
 from ksweep.sweep.sweep import config_values
+from ksweep.track.registry import check_trackers
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_RANGE = "lenet5-sweep"
@@ -102,6 +103,7 @@ class Tree:
         expansion = self.resolver.expand(file, self.overrides(args))
         values = config_values(expansion.points[0].text)
         check_steering(values, objectives_from(values), self.root, num_points=len(expansion.points))
+        check_trackers(values.get("SWEEP_TRACKERS", ""))
         if values.get("SWEEP_RESOURCE") in expansion.points[0].values:
             check_one_length(values, str(file.path or file.name))
         return expansion

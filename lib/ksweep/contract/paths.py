@@ -3,21 +3,32 @@
 from pathlib import Path
 
 
+class _In:
+    """A path below that of its owner, made when it is asked for: an analysis has thousands of owners and asks few of them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: "RunDir", kind: type) -> Path:
+        return owner.path / self._name
+
+
 class RunDir:
     """The files of one run."""
 
+    config = _In("config.txt")
+    log = _In("output.log")
+    metrics = _In("metrics.jsonl")
+    training_metrics = _In("training_metrics.json")
+    gpu_stats = _In("gpu_stats.json")
+    provenance = _In("provenance.json")
+    checkpoints = _In("checkpoints")
+    parent = _In("checkpoints/parent")
+    parent_name = _In("checkpoints/parent/name.txt")
+    result = _In("result.json")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.txt"
-        self.log = path / "output.log"
-        self.metrics = path / "metrics.jsonl"
-        self.training_metrics = path / "training_metrics.json"
-        self.gpu_stats = path / "gpu_stats.json"
-        self.provenance = path / "provenance.json"
-        self.checkpoints = path / "checkpoints"
-        self.parent = self.checkpoints / "parent"
-        self.parent_name = self.parent / "name.txt"
-        self.result = path / "result.json"
 
 
 class SweepDir:
@@ -36,6 +47,12 @@ class SweepDir:
         self.summary = path / "sweep_summary.json"
         self.summary_csv = path / "sweep_summary.csv"
         self.analysis = path / "sweep_analysis.txt"
-        self.ranking_plot = path / "ranking.png"
-        self.curves_plot = path / "learning_curves.png"
-        self.search_plot = path / "search.png"
+        self.summary_parquet = path / "sweep_summary.parquet"
+        self.report = path / "report.html"
+        self.plots = path / "plots"
+        self.index = path / "index.jsonl"
+        self.best_config = path / "best_config"
+        self.best_defconfig = path / "best_defconfig"
+        self.final = path / "final.json"
+        self.final_report = path / "final_report.txt"
+        self.trackers = path / "trackers"

@@ -23,8 +23,8 @@ VAL_SHARE = 0.1  # of the official training set, for validation
 class DataSet:
     """Images and labels of all parts, and the index of each part.
 
-    `images` uint8 [N, C, 32, 32]; `labels` int64 [N], below `num_classes`; `train val test` int64 indices, without overlap;
-    `mean std` float32 [C, 1, 1], over the pixels (0 to 255) of the training part.
+    `images` uint8 [N, C, 32, 32]; `labels` int64 [N], below `num_classes`; `train val test` int64 indices, without overlap, `val`
+    empty where the validation part is trained on; `mean std` float32 [C, 1, 1], over the pixels (0 to 255) of the training part.
     """
 
     name: str
@@ -49,11 +49,14 @@ class DataSet:
 
 
 def load(cfg: RunConfig) -> DataSet:
-    """The data set that DATASET names. ConfigError when there is no such set or it is not to be had; KsweepError when its
-    training part is not as large as the Kconfig says, by which schedules are planned."""
+    """The data set that DATASET names; with TRAIN_ON_VALIDATION its validation part has joined the training part. ConfigError
+    when there is no such set or it is not to be had; KsweepError when its training part is not as large as the Kconfig says, by
+    which schedules are planned."""
     source = selected(cfg, "DATASET", sets)
     arrays: Arrays = source.read(cfg)
     train, val, test = split(arrays.labels, arrays.num_test)
+    if cfg.bool("TRAIN_ON_VALIDATION"):
+        train, val = torch.cat([train, val]).sort().values, val[:0]
     if len(train) != cfg.int("TRAIN_EXAMPLES"):
         raise KsweepError(
             f"data set {source.NAME}: found {len(train)} training examples, but CONFIG_TRAIN_EXAMPLES says"

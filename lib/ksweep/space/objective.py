@@ -98,8 +98,8 @@ class Objectives:
 
 
 def _all_known(values: list[float | None]) -> tuple[float, ...]:
-    known = tuple(value for value in values if value is not None)
-    return known if len(known) == len(values) else ()
+    known = [value for value in values if value is not None]
+    return tuple(known) if len(known) == len(values) else ()
 
 
 def parse_objectives(text: str, direction: str, constraints: str = "") -> Objectives:
@@ -226,7 +226,7 @@ def _check_call(node: ast.Call, piece: str) -> None:
 def _is_finite(value: object) -> bool:
     """Whether `value` is a number, no truth value, and finite as a float."""
     try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return type(value) in (float, int) and math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:
         return False
 
@@ -240,15 +240,16 @@ def _computed(tree: ast.expr, metrics: Mapping[str, Any]) -> float | None:
 
 def _evaluate(node: ast.expr, metrics: Mapping[str, Any]) -> float:
     """ValueError or ArithmeticError where there is no finite value, of this node or of any below it."""
-    if isinstance(node, ast.BinOp):
-        value: Any = _BINARY[type(node.op)](_evaluate(node.left, metrics), _evaluate(node.right, metrics))
+    value: Any
+    if isinstance(node, ast.Name):  # first, as it is by far the most frequent one
+        value = metrics.get(node.id)
+    elif isinstance(node, ast.BinOp):
+        value = _BINARY[type(node.op)](_evaluate(node.left, metrics), _evaluate(node.right, metrics))
     elif isinstance(node, ast.UnaryOp):
         value = _UNARY[type(node.op)](_evaluate(node.operand, metrics))
     elif isinstance(node, ast.Call):
         assert isinstance(node.func, ast.Name)
         value = _FUNCTIONS[node.func.id](*[_evaluate(argument, metrics) for argument in node.args])
-    elif isinstance(node, ast.Name):
-        value = metrics.get(node.id)
     else:
         assert isinstance(node, ast.Constant)
         value = metrics.get(node.value) if isinstance(node.value, str) else node.value

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 MAX_AXIS_VALUES = 1_000_000
+_PLAIN = re.compile(r"[\w./+-]+", re.ASCII)
 _CALL = re.compile(r"([A-Za-z_]\w*)\((.*)\)")
 DRAWN_DIGITS = Context(prec=6, rounding=ROUND_HALF_EVEN)
 
@@ -61,6 +62,13 @@ class Sampled:
 def decimal_text(number: Decimal) -> str:
     """Exact text of a decimal: plain digits, or 1e-8 where plain ones would need more than six zeros."""
     return format(number, "f") if number == 0 or number.adjusted() >= -6 else format(number, "e")
+
+
+def value_text(value: str) -> str:
+    """A value as a range file writes it, in quotes unless it means itself without them."""
+    if _PLAIN.fullmatch(value):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def parse_decimal(text: str) -> Decimal | None:

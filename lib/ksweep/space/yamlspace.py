@@ -18,7 +18,6 @@ stands the YAML itself, as a comment.
 
 import difflib
 import math
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,7 +27,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ksweep.contract.errors import RequestError
-from ksweep.space.values import ValueProblem, decimal_text, parse_decimal
+from ksweep.space.values import ValueProblem, decimal_text, parse_decimal, value_text
 
 _IGNORED = {
     "study_name": "a sweep is named after its file",
@@ -40,7 +39,6 @@ _STUDY = ("n_trials", "n_jobs", "timeout", "max_epochs", "max_patience", "pruner
 _PRUNER = ("min_resource", "reduction_factor", "min_early_stopping_rate")
 _TYPES = ("categorical", "float", "int")
 _PARAMETER = ("type", "choices", "low", "high", "log", "step")
-_PLAIN = re.compile(r"[\w./+-]+", re.ASCII)  # what means itself in a range file, without quotes
 _BOOL, _NULL = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"
 
 _Entries = dict[str, tuple[int, Node]]  # key -> its line and its value
@@ -307,9 +305,7 @@ def _choice(node: Node) -> str:
     text = str(node.value)
     if len(text.splitlines()) > 1:
         raise ValueProblem(f"found {text!r}, allowed: a text of one line")
-    if _PLAIN.fullmatch(text):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return value_text(text)
 
 
 def _line(node: Node) -> int:

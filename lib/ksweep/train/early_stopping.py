@@ -30,6 +30,11 @@ def read_early_stopping(cfg: RunConfig) -> EarlyStopping | None:
     patience = cfg.int("EARLY_STOPPING_PATIENCE")
     if patience == 0:
         return None
+    if cfg.bool("TRAIN_ON_VALIDATION"):
+        raise ConfigError(
+            f"{cfg.source}: CONFIG_EARLY_STOPPING_PATIENCE: found {patience}, allowed: 0 with CONFIG_TRAIN_ON_VALIDATION=y, "
+            "which leaves nothing to validate on"
+        )
     min_delta = cfg.float("EARLY_STOPPING_MIN_DELTA")
     for name, value in (("PATIENCE", patience), ("MIN_DELTA", min_delta)):
         if value < 0:

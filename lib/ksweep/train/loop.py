@@ -24,8 +24,9 @@ def train(run: Run, build_model: ModelBuilder) -> int:
 
     The selected weights are those of the epoch with the best validation accuracy (at a tie, the lower loss; then the earlier
     one). With pruning only epochs from the end of the ramp on are eligible, else the selected net would be the dense one.
-    They are tested once, at the very end. A loss that is not finite ends the run as diverged. With EARLY_STOPPING_PATIENCE it may
-    end, as any that passed, before its last epoch.
+    With TRAIN_ON_VALIDATION nothing is selected: they are those of the last epoch. They are tested once, at the very end. A loss
+    that is not finite ends the run as diverged. With EARLY_STOPPING_PATIENCE it may end, as any that passed, before its last
+    epoch.
 
     Out of memory: with OOM_ACCUMULATE the run goes on from its last checkpoint with twice as many micro-batches a step, as often
     as it takes; else the error ends it.
@@ -59,7 +60,7 @@ def _train(run: Run, build_model: ModelBuilder, num_micro_batches: int) -> int:
         why_stop = run.why_stop(step=epoch * steps_per_epoch, epoch=epoch)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         print(f"epoch {epoch}/{training.num_epochs}  {shown}", flush=True)
-        if not math.isfinite(metrics["train_loss"] + metrics["val_loss"]):
+        if not math.isfinite(metrics["train_loss"] + metrics.get("val_loss", 0.0)):
             return _finish_diverged(run, training, epoch, metrics)
         _advance(training, checkpoints, metrics, must_save=bool(why_stop))
     if not training.is_over:
@@ -115,12 +116,10 @@ def _finish(run: Run, training: Training, checkpoints: Checkpoints) -> int:
     test_acc, test_loss = training.test()
     run.finish(
         effective=_effective(training),
-        val_acc=progress.best_val_acc,
-        val_loss=progress.best_val_loss,
+        **_selected(training),
         train_loss=progress.best_train_loss,
         test_acc=test_acc,
         test_loss=test_loss,
-        best_epoch=progress.best_epoch,
         final_sparsity=training.sparsity(),
         train_time_s=progress.train_time_s,
         epoch_time_s=progress.train_time_s / progress.epoch,
@@ -129,6 +128,14 @@ def _finish(run: Run, training: Training, checkpoints: Checkpoints) -> int:
         **_speed(run, training),
     )
     return 0
+
+
+def _selected(training: Training) -> dict[str, Any]:
+    """By what the weights were selected; empty where nothing was."""
+    progress = training.progress
+    if not training.is_validated:
+        return {}
+    return {"val_acc": progress.best_val_acc, "val_loss": progress.best_val_loss, "best_epoch": progress.best_epoch}
 
 
 def _speed(run: Run, training: Training) -> dict[str, Any]:
@@ -145,15 +152,14 @@ def _speed(run: Run, training: Training) -> dict[str, Any]:
 
 
 def _finish_diverged(run: Run, training: Training, epoch: int, metrics: dict[str, float]) -> int:
-    reason = f"epoch {epoch}: train_loss is {metrics['train_loss']}, val_loss is {metrics['val_loss']}"
+    losses = {name: value for name, value in metrics.items() if name in ("train_loss", "val_loss", "val_acc")}
+    reason = f"epoch {epoch}: " + ", ".join(f"{name} is {losses[name]}" for name in losses if name != "val_acc")
     print(f"diverged: {reason}", flush=True)
     run.finish(
         effective=_effective(training),
         status="diverged",
         reason=reason,
-        train_loss=metrics["train_loss"],
-        val_loss=metrics["val_loss"],
-        val_acc=metrics["val_acc"],
+        **losses,
     )
     return 0
 

@@ -33,7 +33,7 @@ COUNTED = ("spam_step",)  # in an optimizer's groups like its settings, but stat
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where training stands. Of the best epoch so far: its number (0: none yet), its key and its metrics; and of the last one
-    that was an improvement (see EarlyStopping).
+    that was an improvement (see EarlyStopping). Where nothing is validated, each epoch is the best one.
 
     `train_time_s`: all epochs with their validation; `peak_memory_mib`: the most of all attempts. `parent`: the run that it was
     taken over from, after its epoch `parent_epoch`; all numbers count that run's epochs as well.
@@ -68,17 +68,20 @@ class Progress:
     ) -> "Progress":
         """One epoch further; it is the best one if it is eligible and beats the best so far.
 
-        One epoch beats another by a higher validation accuracy, or by the same with a lower loss.
+        One epoch beats another by a higher validation accuracy, or by the same with a lower loss. Without these there is nothing
+        to select by, and the last one counts.
         """
-        val_acc, val_loss = metrics["val_acc"], metrics["val_loss"]
         progress = replace(
             self,
             epoch=self.epoch + 1,
             train_time_s=self.train_time_s + metrics["epoch_time_s"],
             peak_memory_mib=max(self.peak_memory_mib, peak_memory_mib),
         )
+        if "val_acc" not in metrics:
+            return replace(progress, best_epoch=progress.epoch, best_train_loss=metrics["train_loss"])
         if not is_eligible:
             return progress
+        val_acc, val_loss = metrics["val_acc"], metrics["val_loss"]
         # Not by what is the best: without_best() forgets that for a while.
         is_improved = (val_acc, -val_loss) > (self.improved_val_acc, -self.improved_val_loss)
         if is_improved and val_acc >= self.improved_val_acc + min_delta:
@@ -224,28 +227,38 @@ class Training:
 
     def run_epoch(self) -> dict[str, float]:
         """Train and validate once; the metrics of the epoch. `epoch_time_s` covers both, `step_time_s` training only."""
-        val_batches = self.evaluation_batches(self.data.val)
-        num_examples, num_val = self.train_batches.num_examples, val_batches.num_examples
+        num_examples = self.train_batches.num_examples
         start = time.perf_counter()
         train_loss = self.train_epoch().item() / num_examples  # waits for the device
         steps_s = time.perf_counter() - start
-        val_loss, num_right = self.evaluate(val_batches).tolist()
         metrics = {
             "train_loss": train_loss,
-            "val_loss": val_loss / num_val,
-            "val_acc": num_right / num_val,
+            **(self.validate() if self.is_validated else {}),
             "epoch_time_s": time.perf_counter() - start,
             "step_time_s": steps_s / len(self.train_batches),
             "images_per_s": num_examples / steps_s,
-            "lr": self.lr_schedule.get_last_lr()[0],
+            "lr": float(self.lr_schedule.get_last_lr()[0]),
         }
         if self.pruner:
             metrics["sparsity"] = self.sparsity()
         return metrics
 
+    @property
+    def is_validated(self) -> bool:
+        """False when there is no validation part: it is trained on."""
+        return len(self.data.val) > 0
+
+    def validate(self) -> dict[str, float]:
+        """Loss and accuracy of the weights as they are on the validation part."""
+        val_acc, val_loss = self._measure(self.data.val)
+        return {"val_loss": val_loss, "val_acc": val_acc}
+
     def test(self) -> tuple[float, float]:
         """Accuracy and loss of the weights as they are on the test part, which nothing else touches."""
-        batches = self.evaluation_batches(self.data.test)
+        return self._measure(self.data.test)
+
+    def _measure(self, part: Tensor) -> tuple[float, float]:
+        batches = self.evaluation_batches(part)
         loss_sum, num_right = self.evaluate(batches).tolist()
         return num_right / batches.num_examples, loss_sum / batches.num_examples
 

@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from ksweep.analysis.findings import Findings
 from ksweep.analysis.formats import duration, mean_and_spread, number, table
 from ksweep.analysis.load import load_sweep
 from ksweep.analysis.ranking import rank, spread
@@ -11,7 +12,7 @@ from ksweep.contract.outcome import Status
 
 def text_of(maker):
     state = load_sweep(maker.save())
-    return analysis_text(state, rank(state))
+    return analysis_text(Findings(state, rank(state)))
 
 
 def test_analysis_has_the_shape_of_the_guide(make_sweep):
@@ -124,6 +125,8 @@ def test_selection_on_the_test_set_is_called_optimistic(make_sweep):
     maker = make_sweep(objective="test_acc")
     maker.add({"X": "1"}, test_acc=0.9)
 
+    assert "selected on the test set" not in text_of(maker), "one setting: nothing was selected"
+    maker.add({"X": "2"}, test_acc=0.8)
     assert "selected on the test set, so the best value is optimistic" in text_of(maker)
 
 
@@ -209,3 +212,21 @@ def test_a_header_wider_than_its_column_is_broken():
         " 1  0.1",
         "10  0.01",
     ]
+
+
+@pytest.mark.parametrize("width", [80, 40, None])
+def test_a_leaderboard_folds_its_values_where_the_terminal_is_narrow(make_sweep, width):
+    maker = make_sweep()
+    names = ["ADAMWPRUNE_WEIGHT_DECAY", "PRUNING_RAMP_END_EPOCH", "GRAD_ACCUMULATION", "LABEL_SMOOTHING", "A", "LR_WARMUP_EPOCHS"]
+    for n in range(3):
+        maker.add({name: f"{n}.{i}" for i, name in enumerate(names)}, val_acc=0.5 + n / 10, test_acc=0.5)
+    lines = ranking_text(maker.save(), top=2, width=width).splitlines()
+
+    first = next(i for i, line in enumerate(lines) if line.startswith("1 "))
+    if width is None:
+        assert lines[first].split()[4:] == ["s", *(f"2.{i}" for i in range(6)), "config_003"]
+        return
+    assert max(map(len, lines)) <= width
+    assert lines[first].endswith("config_003")
+    text = " ".join(line.strip() for line in lines[first + 1 : lines.index("... and 1 more")])
+    assert text.startswith(" ".join(f"{name}=2.{i}" for i, name in enumerate(names)) + " 2 ")

@@ -7,9 +7,11 @@ import time
 
 import pytest
 
+from ksweep.analysis.findings import Findings
 from ksweep.analysis.load import load_sweep
+from ksweep.analysis.plots.history import history_png, in_order_of_their_ends
+from ksweep.analysis.plots.pareto import pareto_png
 from ksweep.analysis.ranking import Verdict, rank
-from ksweep.analysis.search_plot import search_png
 from ksweep.analysis.status import status_line, status_text
 from ksweep.analysis.text import analysis_text, ranking_text
 from ksweep.analysis.write import analyze
@@ -27,7 +29,7 @@ def names(groups):
 
 def text_of(maker):
     state = load_sweep(maker.save())
-    return analysis_text(state, rank(state))
+    return analysis_text(Findings(state, rank(state)))
 
 
 def curve(num_epochs, value=0.5):
@@ -254,13 +256,14 @@ def test_status_shows_every_goal_and_the_front(make_sweep, living_runner):
     with living_runner(dir):
         text, line = status_text(load_sweep(dir)), status_line(load_sweep(dir))
 
-    assert "epoch 2 of 10  Val Acc 75.00%  lr 0.25" in text
-    assert "one of 1 on the front so far: Val Acc 90.00%, lr 0.5  config_001  X=a" in text
+    assert "config_002  2 of 10 [#.......]   75.00%  0.25" in text
+    assert "best so far: 1 on the front" in text
+    assert "1   90.00%  0.5  config_001  X=a" in text
     assert "best so far val_acc 90.00%" in line
 
 
 @pytest.mark.parametrize(("strategy", "shown"), [("grid", True), ("tpe", False)])
-def test_no_bar_and_no_time_left_where_points_are_chosen_as_it_goes(make_sweep, living_runner, strategy, shown):
+def test_no_bar_and_no_time_left_where_nobody_knows_how_many_points_are_to_come(make_sweep, living_runner, strategy, shown):
     maker = make_sweep(strategy=strategy)
     maker.add({"X": "a"}, val_acc=0.9)
     maker.add({"X": "b"}, status=Status.RUNNING)
@@ -270,7 +273,7 @@ def test_no_bar_and_no_time_left_where_points_are_chosen_as_it_goes(make_sweep, 
         text = status_text(load_sweep(dir))
 
     assert ("[####################....................] 2 runs: " in text) == shown
-    assert (" left, by the mean duration" in text) == shown
+    assert (" left, till " in text) == shown
     assert "2 runs: 1 passed, 1 running" in text
 
 
@@ -286,11 +289,11 @@ def test_an_objective_that_cannot_be_parsed_is_one_message(make_sweep):
     ("settings", "expected"),
     [
         ({}, {"ranking.png", "learning_curves.png"}),
-        ({"strategy": "tpe"}, {"ranking.png", "learning_curves.png", "search.png"}),
-        ({"objective": "val_acc, size:min"}, {"learning_curves.png", "search.png"}),
-        ({"objective": "val_acc, size:min, test_acc", "strategy": "nsga2"}, {"learning_curves.png", "search.png"}),
-        ({"objective": "val_acc + size", "strategy": "tpe"}, {"ranking.png", "search.png"}),
-        ({"constraints": "size <= 0", "strategy": "tpe"}, {"learning_curves.png", "search.png"}),
+        ({"strategy": "tpe"}, {"ranking.png", "learning_curves.png"}),
+        ({"objective": "val_acc, size:min"}, {"learning_curves.png", "pareto.png"}),
+        ({"objective": "val_acc, size:min, test_acc", "strategy": "nsga2"}, {"learning_curves.png", "pareto.png"}),
+        ({"objective": "val_acc + size", "strategy": "tpe"}, {"ranking.png", "pareto.png"}),
+        ({"constraints": "size <= 0", "strategy": "tpe"}, {"learning_curves.png"}),
     ],
     ids=["grid", "search", "two goals", "three goals searched", "no curve of a final metric", "all infeasible"],
 )
@@ -302,13 +305,10 @@ def test_each_kind_of_sweep_has_its_pictures(make_sweep, settings, expected):
 
     files = {path.name for path in analyze(maker.save()).files if path.suffix == ".png"}
 
-    assert files == expected
-    assert {path.name for path in maker.dir.path.glob("*.png")} == expected
+    assert files == expected | {"history.png", "scores_by_value.png", "timeline.png"}
 
 
 def test_best_so_far_follows_the_order_in_which_runs_ended(make_sweep):
-    from ksweep.analysis.search_plot import _in_order_of_their_ends
-
     maker = make_sweep(strategy="tpe", constraints="size <= 1")
     maker.add({"X": "last"}, val_acc=0.8, size=1.0, history=curve(10), ended_at=2e9)
     maker.add({"X": "first"}, val_acc=0.7, size=1.0, history=curve(10), ended_at=1e9)
@@ -316,7 +316,7 @@ def test_best_so_far_follows_the_order_in_which_runs_ended(make_sweep):
     maker.add({"X": "pruned"}, status=Status.PRUNED, val_acc=0.99, size=1.0, history=curve(3), ended_at=1.2e9)
     maker.add({"X": "waiting"}, status=Status.PLANNED)
 
-    ended = _in_order_of_their_ends(load_sweep(maker.save()))
+    ended = in_order_of_their_ends(load_sweep(maker.save()))
 
     assert [(run.number, run.spent, run.value, run.best) for run in ended] == [
         (1, 10, 0.7, 0.7),
@@ -333,8 +333,10 @@ def test_any_finite_scores_of_programs_that_tell_no_epochs_can_be_drawn(make_swe
     for n, score in enumerate(scores):
         maker.add({"X": str(n)}, a=score, b=-score)
     state = load_sweep(maker.save())
+    findings = Findings(state, rank(state))
 
-    assert len(search_png(state, rank(state))) > 10_000
+    assert len(history_png(findings)) > 10_000
+    assert (pareto_png(findings) is None) == ("," not in objective)
 
 
 def test_curves_are_drawn_when_all_runs_were_stopped(make_sweep):
@@ -342,7 +344,7 @@ def test_curves_are_drawn_when_all_runs_were_stopped(make_sweep):
     for n in range(3):
         maker.add({"X": str(n)}, status=Status.PRUNED, val_acc=0.5, history=curve(n + 1, value=0.1 * n))
 
-    assert [path.name for path in analyze(maker.save()).files if path.suffix == ".png"] == ["learning_curves.png"]
+    assert [path.name for path in analyze(maker.save()).files if path.suffix == ".png"] == ["learning_curves.png", "timeline.png"]
 
 
 def test_a_thousand_points_of_three_goals_rank_in_a_moment(make_sweep):

@@ -3,8 +3,10 @@ import os
 
 import pytest
 
+from ksweep.analysis.findings import Findings
 from ksweep.analysis.load import load_sweep
-from ksweep.analysis.plots import learning_curves_png, ranking_png
+from ksweep.analysis.plots.learning_curves import learning_curves_png
+from ksweep.analysis.plots.ranking import ranking_png, score_limits
 from ksweep.analysis.ranking import rank
 from ksweep.analysis.write import analyze
 from ksweep.contract.errors import RequestError
@@ -13,7 +15,8 @@ from ksweep.contract.outcome import Status
 
 def drawn(maker):
     state = load_sweep(maker.save())
-    return [draw(state, rank(state)) for draw in (ranking_png, learning_curves_png)]
+    findings = Findings(state, rank(state))
+    return [draw(findings) for draw in (ranking_png, learning_curves_png)]
 
 
 def size_of(png):
@@ -47,29 +50,25 @@ def test_the_ranking_grows_with_its_rows_up_to_twenty(make_sweep):
 
 
 def test_a_failed_run_leaves_the_axis_alone(make_sweep):
-    from ksweep.analysis import plots
-
     maker = make_sweep()
     maker.add({"X": "1"}, val_acc=0.97)
     maker.add({"X": "2"}, val_acc=0.98)
     maker.add({"X": "3"}, status=Status.FAILED)
     ranking = rank(load_sweep(maker.save()))
 
-    low, high = plots._score_limits(ranking.ranked, ranking.direction)
+    low, high = score_limits(ranking.ranked)
 
     assert 0.96 < low < 0.97
     assert 0.98 < high < 0.99
 
 
 def test_one_hopeless_setting_does_not_squeeze_the_others(make_sweep):
-    from ksweep.analysis import plots
-
     maker = make_sweep()
     for n, score in enumerate((0.97, 0.98, 0.975, 0.972, 0.1)):
         maker.add({"X": str(n)}, val_acc=score)
     ranking = rank(load_sweep(maker.save()))
 
-    low, _ = plots._score_limits(ranking.ranked, ranking.direction)
+    low, _ = score_limits(ranking.ranked)
 
     assert low > 0.9
 
@@ -120,7 +119,9 @@ def test_analyze_names_the_files_that_it_wrote(two_settings):
 
     analysis = analyze(dir)
 
-    assert analysis.files == [dir.analysis, dir.summary, dir.summary_csv, dir.ranking_plot, dir.curves_plot]
+    assert analysis.files[:5] == [dir.analysis, dir.summary, dir.summary_csv, dir.summary_parquet, dir.report]
+    assert {path.name for path in analysis.files[5:]} == {path.name for path in dir.plots.iterdir()}
+    assert all(path.stat().st_size for path in analysis.files)
     assert dir.analysis.read_text() == analysis.text
     assert not [path for path in os.listdir(dir.path) if path.endswith(".tmp")]
 
@@ -136,12 +137,15 @@ def test_analyze_twice_gives_the_same_bytes(two_settings):
 def test_analyze_before_anything_finished_leaves_no_stale_plot(make_sweep):
     maker = make_sweep()
     maker.add({"X": "1"}, status=Status.PLANNED)
-    maker.dir.ranking_plot.write_bytes(b"of an earlier state")
+    maker.dir.plots.mkdir()
+    (maker.dir.plots / "ranking.png").write_bytes(b"of an earlier state")
 
     analysis = analyze(maker.save())
 
-    assert [path.name for path in analysis.files] == ["sweep_analysis.txt", "sweep_summary.json", "sweep_summary.csv"]
-    assert not maker.dir.ranking_plot.exists()
+    assert [path.name for path in analysis.files] == [
+        "sweep_analysis.txt", "sweep_summary.json", "sweep_summary.csv", "sweep_summary.parquet", "report.html",
+    ]  # fmt: skip
+    assert not (maker.dir.plots / "ranking.png").exists()
 
 
 def test_analyze_of_a_thousand_points(make_sweep):
@@ -151,8 +155,7 @@ def test_analyze_of_a_thousand_points(make_sweep):
 
     analysis = analyze(maker.save())
 
-    assert analysis.ranking.best.values == {"X": "999"}
-    assert len(analysis.files) == 5
+    assert analysis.findings.ranking.best.values == {"X": "999"}
 
 
 def test_a_place_that_cannot_be_written_is_one_message(two_settings):

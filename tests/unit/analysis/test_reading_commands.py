@@ -47,7 +47,7 @@ def test_analyze_succeeds_when_runs_failed_and_says_so_first(make_sweep, capsys)
 
     out = capsys.readouterr().out
     assert out.startswith("1 OF 2 RUNS FAILED")
-    assert f"  {dir.ranking_plot}\n" in out
+    assert f"  {dir.plots / 'ranking.png'}\n" in out
 
 
 def test_summary_prints_the_analysis_and_writes_nothing(two_settings, capsys):
@@ -61,21 +61,23 @@ def test_summary_prints_the_analysis_and_writes_nothing(two_settings, capsys):
 def test_status_of_a_running_sweep(make_sweep, living_runner):
     maker = make_sweep()
     maker.add({"X": "1"}, val_acc=0.9, wall_s=60.0)
-    maker.add({"X": "2"}, status=Status.FAILED)
-    run = maker.add({"X": "3"}, status=Status.RUNNING, history=({"step": 9, "epoch": 3, "time_s": 20.0, "val_acc": 0.75},))
+    maker.add({"X": "2"}, status=Status.FAILED, reason="exit code 1", wall_s=60.0)
+    run = maker.add({"X": "3"}, status=Status.RUNNING, history=({"step": 9, "epoch": 3, "time_s": 18.0, "val_acc": 0.75},))
     maker.add({"X": "4"}, status=Status.PLANNED)
     dir = maker.save()
     started_at = run.provenance.stat().st_mtime
+    os.utime(run.metrics, (started_at + 20, started_at + 20))
 
     with living_runner(dir):
         text = status_text(load_sweep(dir), now=started_at + 30)
 
-    assert text.splitlines()[0] == "1 OF 4 RUNS FAILED (1 failed)"
+    assert text.splitlines()[:2] == ["1 OF 4 RUNS FAILED (1 failed)", "  config_002: failed: exit code 1"]
     assert "4 runs: 1 passed, 1 failed, 1 planned, 1 running" in text
     assert "runner alive: pid 4711 on node7" in text
-    assert "config_003_x  epoch 3 of 10  Val Acc 75.00%  30 s" in text
-    assert "about 1 min 30 s left" in text  # 30 s of this run and 60 s of the planned one, one at a time
-    assert "best so far: Val Acc 90.00%  config_001  X=1" in text
+    assert "config_003   3 of 10 [##......]   75.00%   30 s  32 s  X=3" in text  # 7 epochs of 6 s, of which 10 s have passed
+    assert "about 1 min 33 s left (95%: 1 min 27 s to 1 min 38 s), till " in text  # 32 s of this run and 61 s of the planned one
+    assert "by 2 ended and 1 running runs" in text
+    assert "  1   90.00%  config_001  X=1" in text
 
 
 def test_status_of_a_sweep_that_was_stopped(make_sweep):
@@ -89,7 +91,7 @@ def test_status_of_a_sweep_that_was_stopped(make_sweep):
     assert "left" not in text
 
 
-@pytest.mark.parametrize("command", ["status", "leaderboard", "summary"])
+@pytest.mark.parametrize("command", ["status", "leaderboard"])
 def test_reading_imports_nothing_slow(two_settings, command):
     dir = two_settings.save()
     code = (
@@ -134,6 +136,16 @@ def test_watch_prints_a_line_a_change_until_the_runner_ends(make_sweep, living_r
         "2 of 2 runs: 2 passed; best so far val_acc 95.00%",
     ]
     assert lines[2] == "demo: 2 runs: 2 passed"
+    assert "the same command continues" not in "\n".join(lines)
+
+
+def test_watch_of_a_sweep_whose_runner_died_says_what_to_do(make_sweep, capsys):
+    maker = make_sweep()
+    maker.add({"X": "1"}, val_acc=0.9)
+    maker.add({"X": "2"}, status=Status.PLANNED)
+
+    assert main(["watch", "--results", str(maker.save().path)]) == 0
+    assert "no runner is alive, and not all runs have ended; the same command continues" in capsys.readouterr().out
 
 
 def test_watch_draws_the_screen_on_a_terminal(two_settings):

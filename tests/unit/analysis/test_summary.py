@@ -35,7 +35,7 @@ def test_the_snippet_of_the_guide_runs_as_printed(make_sweep, monkeypatch, capsy
     maker.add({"X": "2"}, status=Status.OOM)
     maker.add({"X": "3"}, val_acc=0.90, test_acc=0.89, final_sparsity=0.7)
     maker.add({"X": "4"}, status=Status.PLANNED)
-    monkeypatch.chdir(analyze(maker.save()).state.dir.path)
+    monkeypatch.chdir(analyze(maker.save()).findings.state.dir.path)
 
     exec(SNIPPET, {})
 

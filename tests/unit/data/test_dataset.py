@@ -83,17 +83,20 @@ def test_normalisation_is_that_of_the_training_part(digits: DataSet) -> None:
     assert not torch.equal(mean, mean_and_std(digits.images)[0])
 
 
-def test_kconfig_knows_every_data_set_and_the_size_of_its_training_part(digits: DataSet) -> None:
+def test_kconfig_knows_every_data_set_and_the_size_of_its_training_part_without_and_with_validation(digits: DataSet) -> None:
     """Warm-ups and ramps are planned by that number, before anything reads the data."""
     kconf = load_tree(ROOT)
-    said = {}
-    for member in kconf.syms["DATASET_SELECT_DIGITS"].choice.syms:
-        member.set_value(2)
-        said[kconf.syms["DATASET"].str_value] = int(kconf.syms["TRAIN_EXAMPLES"].str_value)
-    found = {"digits": len(digits.train)}
+    said: dict[str, list[int]] = {}
+    for is_joined in (0, 2):
+        kconf.syms["TRAIN_ON_VALIDATION"].set_value(is_joined)
+        for member in kconf.syms["DATASET_SELECT_DIGITS"].choice.syms:
+            member.set_value(2)
+            said.setdefault(kconf.syms["DATASET"].str_value, []).append(int(kconf.syms["TRAIN_EXAMPLES"].str_value))
+    found = {"digits": [len(digits.train), len(digits.train) + len(digits.val)]}
     for name, (counts, num_test) in DRAWN_FROM.items():
         labels = np.concatenate([np.repeat(np.arange(len(counts)), counts), np.zeros(num_test)])
-        found[name] = len(split(labels, num_test)[0])
+        train, val, _ = split(labels, num_test)
+        found[name] = [len(train), len(train) + len(val)]
 
     assert said == found
     assert set(said) == set(plugins(sets))

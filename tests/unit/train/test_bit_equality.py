@@ -40,6 +40,7 @@ def test_cold_start_gives_the_numbers_of_a_fork(make_place, reference) -> None:
     assert cold.numbers() == reference.numbers()
 
 
+@pytest.mark.slow
 def test_worker_processes_change_no_number(make_place, reference) -> None:
     place = make_place(*PRUNED, "NUM_WORKERS=2")
 

@@ -82,7 +82,7 @@ def test_forgetting_the_best_epoch_does_not_forget_how_long_nothing_improved() -
 @pytest.mark.parametrize(
     ("symbols", "last", "since"),
     [
-        (("OPTIMIZER_SELECT_SGD=y", "NUM_EPOCHS=5", "EARLY_STOPPING_PATIENCE=2"), 3, 1),
+        pytest.param(("OPTIMIZER_SELECT_SGD=y", "NUM_EPOCHS=5", "EARLY_STOPPING_PATIENCE=2"), 3, 1, marks=pytest.mark.slow),
         (("OPTIMIZER_SELECT_ADAMWPRUNE=y", "NUM_EPOCHS=5", "PRUNING_RAMP_END_EPOCH=2", "EARLY_STOPPING_PATIENCE=1"), 3, 2),
     ],
     ids=["dense", "pruned"],

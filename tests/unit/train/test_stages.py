@@ -25,7 +25,10 @@ PRUNED = (
 DENSE = ("OPTIMIZER_SELECT_SGD=y", "NUM_EPOCHS=4")
 
 
-@pytest.fixture(scope="module", params=[PRUNED, DENSE], ids=["pruned while training", "dense"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(PRUNED, id="pruned while training"), pytest.param(DENSE, id="dense", marks=pytest.mark.slow)],
+)
 def whole(request, make_place):
     """The symbols of a run, and that run in one go."""
     place = make_place(*request.param)

@@ -133,7 +133,7 @@ sys.exit(run_trainer("lenet5", lambda cfg, data: Wide()))
 """
 
 
-@pytest.mark.parametrize("accumulate", ["y", "n"])
+@pytest.mark.parametrize("accumulate", ["y", pytest.param("n", marks=pytest.mark.slow)])
 def test_out_of_memory_goes_on_with_smaller_parts_when_asked_to(tmp_path: Path, accumulate: str) -> None:
     """450 MiB above what the imports took: too little for 1,079 images at once (270 MiB, three times), enough for a part."""
     kconf = load_tree(ROOT)

@@ -1,0 +1,119 @@
+"""Why a setting is the best one of its sweep, in lines for the head of a configuration file."""
+
+import time
+from pathlib import Path
+
+from ksweep.analysis.findings import Findings
+from ksweep.analysis.formats import MISSING, mean_and_interval, mean_and_spread, one_line, plural
+from ksweep.analysis.ranking import Group, Ranking, Verdict
+from ksweep.analysis.text import (
+    counts_text,
+    criterion,
+    failure_notice,
+    incomplete,
+    kept_and_broken,
+    notes_on_best,
+    why_no_ranking,
+)
+from ksweep.contract.errors import KsweepError, RequestError
+from ksweep.contract.sweepfile import SweepRecord
+
+_SHOWN = 10  # settings of a list
+
+
+def best_of(findings: Findings) -> Group:
+    """The best setting, the first of the front where there are several goals.
+
+    RequestError when nothing can be ranked; KsweepError, for exit code 1, when runs failed and none counts.
+    """
+    best = findings.ranking.best
+    if best is not None:
+        return best
+    state = findings.state
+    notice = failure_notice(state)
+    problem = f"{state.dir.path}: {notice + '. ' if notice else ''}{why_no_ranking(state, findings.ranking)}"
+    if notice:
+        raise KsweepError(f"{problem} Their reasons: make summary RESULTS={state.dir.path}")
+    raise RequestError(problem)
+
+
+def evidence(findings: Findings, best: Group) -> list[str]:
+    """What the sweep was, how good `best` is in it, how sure that is, what it is tied with."""
+    state, ranking = findings.state, findings.ranking
+    so_far = " so far" if state.num_finished < len(state.runs) else ""
+    lines = [f"{one_line(state.record.name)}: its best setting{so_far}, {configs_of(best)}", ""]
+    if notice := failure_notice(state):
+        lines += [f"{notice}.", ""]
+    facts = _facts(findings, best)
+    width = max(map(len, facts))
+    lines += [f"{name:{width}}  {text}" for name, text in facts.items()]
+    notes = [*notes_on_best(ranking), *_rivals(ranking, best)]
+    return [*lines, *([""] if notes else []), *notes]
+
+
+def _facts(findings: Findings, best: Group) -> dict[str, str]:
+    """Name -> text, in the order in which they are shown."""
+    state, ranking, record = findings.state, findings.ranking, findings.state.record
+    facts = {
+        "sweep": f"{state.dir.path.name}, {_when(record)}, {_sources(record)}",
+        "runs": f"{counts_text(state)}; {plural(len(ranking.ranked), 'setting')} compared",
+        "ranked by": criterion(ranking),
+    }
+    for goal, score in zip(best.goals, best.scores, strict=True):
+        facts[one_line(goal.text)] = mean_and_interval(goal.text, score)
+    for name in _test_metrics(ranking, best):
+        facts[name] = f"{mean_and_interval(name, best.over(name))}, not used to choose it"
+    if kept := kept_and_broken(ranking, best):
+        facts["constraints"] = "; ".join(kept)
+    if len(best.runs) > 1:
+        facts["seeds"] = ", ".join(run.seed or MISSING for run in best.counted) + incomplete(best)
+    facts["values"] = " ".join(f"{name}={one_line(value)}" for name, value in best.values.items()) or "nothing was swept"
+    return facts
+
+
+def from_here(path: Path) -> str:
+    """`path` as it would be typed: relative where it lies below the present directory."""
+    full = path.absolute()
+    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
+
+
+def configs_of(best: Group) -> str:
+    """The runs that its scores are made of, `config_001, config_002`."""
+    names = [run.config for run in best.counted]
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _when(record: SweepRecord) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(record.created_at))
+
+
+def _sources(record: SweepRecord) -> str:
+    commit = record.git.get("commit")
+    if not commit:
+        return "commit not known"
+    return f"commit {one_line(str(commit))[:12]}" + (" with changes" if record.git.get("dirty") else "")
+
+
+def _test_metrics(ranking: Ranking, best: Group) -> list[str]:
+    """Those that no goal is made of."""
+    used = {name for goal in ranking.objectives.goals for name in goal.names}
+    used |= {name for constraint in ranking.objectives.constraints for name in constraint.names}
+    reported = (name for run in best.counted if run.result for name in run.result.metrics)
+    return [name for name in dict.fromkeys(reported) if name.startswith("test_") and name.isidentifier() and name not in used]
+
+
+def _rivals(ranking: Ranking, best: Group) -> list[str]:
+    """The settings that it cannot be told from, or that share the front with it."""
+    if ranking.has_fronts:
+        rivals = [group for group in ranking.front if group is not best]
+        title = f"The first of a front of {len(rivals) + 1}, none of them better than another; the others:"
+    else:
+        rivals = [group for group in ranking.ranked if group.verdict is Verdict.TIED]
+        title = "Tied with it:"
+    lines = []
+    for group in rivals[:_SHOWN]:
+        scores = (mean_and_spread(goal.text, score) for goal, score in zip(group.goals, group.scores, strict=True))
+        values = " ".join(f"{name}={one_line(value)}" for name, value in group.values.items())
+        lines.append(f"  {configs_of(group)}: {', '.join(scores)}  {values}".rstrip())
+    lines += [f"  and {len(rivals) - _SHOWN} more"] if len(rivals) > _SHOWN else []
+    return [title, *lines] if rivals else []

@@ -1,0 +1,269 @@
+"""The results of a sweep without opening them all: what tables need of each result.json, kept in one file beside them.
+
+  index.jsonl    a header, then a list a line, of rows, one a result: its directory, what stat said of it, its fields; the last
+                 row of a run counts
+
+A row holds as long as stat says of result.json what it said then: the run directories stay the truth, and each is looked at.
+So the file may be deleted, torn, out of date or not writable at any time; what it does not tell is read from the runs again.
+A line is appended in one write, so that readers at the same time do no harm to each other. Small sweeps have no index.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ksweep.contract.atomic import to_json, write_text
+from ksweep.contract.metrics import read_history
+from ksweep.contract.outcome import Result, Status
+from ksweep.contract.paths import RunDir, SweepDir
+
+SEED = "SEED"  # the symbol whose values are repeats of one setting, not settings of their own
+WORTH_WRITING = 100  # results that had to be opened: fewer of them cost less than a file more in the sweep
+_TAIL_BYTES = 65536
+_RESULT, _METRICS = RunDir(Path()).result.name, RunDir(Path()).metrics.name
+
+
+class IndexedResult(NamedTuple):
+    """One result.json: what stat said of it, and its fields but for `symbols_read` (of which it has SEED) and `effective`.
+
+    `id` is None where it cannot be understood, and `reason` tells why. `epochs`: how far the run got, see `epochs_in`.
+    """
+
+    run_dir: str
+    mtime_ns: int
+    size: int
+    inode: int
+    id: str | None
+    config: str
+    status: str
+    reason: str
+    attempt: int
+    exit_code: int | None
+    signal: int | None
+    metrics: dict[str, Any]
+    started_at: float
+    wall_s: float
+    launch_s: float | None
+    slot: int | None
+    earlier: list[str]
+    until: int | None
+    seed: str | None
+    epochs: int | None
+
+    def result(self) -> Result:
+        """As a record, without what is not kept here."""
+        fields = {name: value for name, value in zip(self._fields, self, strict=True) if name in Result.__dataclass_fields__}
+        return Result.from_dict(fields)
+
+
+_NONE = type(None)
+_NUMBER = {int, float}
+_TYPES: dict[str, set[type]] = {
+    "run_dir": {str}, "mtime_ns": {int}, "size": {int}, "inode": {int},
+    "id": {str, _NONE}, "config": {str}, "status": {str}, "reason": {str}, "attempt": {int},
+    "exit_code": {int, _NONE}, "signal": {int, _NONE}, "metrics": {dict},
+    "started_at": _NUMBER, "wall_s": _NUMBER, "launch_s": _NUMBER | {_NONE}, "slot": {int, _NONE}, "earlier": {list},
+    "until": {int, _NONE}, "seed": {str, _NONE}, "epochs": {int, _NONE},
+}  # fmt: skip
+_STATUS = IndexedResult._fields.index("status")
+_fields_of = attrgetter(*IndexedResult._fields[4:-2])
+_HEADER = to_json({"schema": 1, "fields": list(IndexedResult._fields)})
+
+
+class ResultIndex:
+    """The results of one sweep, look after look."""
+
+    def __init__(self, dir: SweepDir) -> None:
+        self._dir = dir
+        self._known: dict[str, IndexedResult] | None = None  # run directory -> newest line
+        self._is_appendable = False
+        self._unwritten: dict[str, IndexedResult] = {}
+        self._run_dirs: Sequence[str] = ()
+        self._paths: list[str] = []
+        self._seen: list[IndexedResult | None] = []
+
+    def look(self, run_dirs: Sequence[str]) -> list[IndexedResult | None]:
+        """One a run directory, in their order: its result as it stands now, None where there is no whole one. The same object as
+        at the last look, where nothing changed."""
+        if self._known is None:
+            self._known = self._read()
+        if run_dirs is not self._run_dirs:
+            root = os.fspath(self._dir.path)
+            self._run_dirs, self._paths = run_dirs, [f"{root}/{run_dir}/{_RESULT}" for run_dir in run_dirs]
+            self._seen = [self._known.get(run_dir) for run_dir in run_dirs]
+        found: list[IndexedResult | None] = []
+        for path, before in zip(self._paths, self._seen, strict=True):
+            try:
+                now = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                found.append(None)
+                continue
+            except OSError as error:
+                found.append(_not_understood(run_dirs[len(found)], (0, 0, 0), error))
+                continue
+            if before and before.mtime_ns == now.st_mtime_ns and before.size == now.st_size and before.inode == now.st_ino:
+                found.append(before)
+            else:
+                found.append(self._read_result(run_dirs[len(found)], path))
+        self._seen = found
+        if len(self._unwritten) >= WORTH_WRITING:
+            self._write(self._known)
+        return found
+
+    def _read_result(self, run_dir: str, path: str) -> IndexedResult | None:
+        """Of a run that has changed."""
+        result = read_indexed(run_dir, path)
+        if result is not None and self._known is not None:
+            self._known[run_dir] = self._unwritten[run_dir] = result
+        return result
+
+    def _read(self) -> dict[str, IndexedResult]:
+        """The lines that can be understood; none of a file of another version."""
+        try:
+            header, *lines = self._dir.index.read_bytes().split(b"\n")
+        except OSError:
+            return {}
+        rows = _parse([line for line in lines if line]) if header == _HEADER.encode() else []
+        known = {row[0]: IndexedResult._make(row) for row in rows}
+        self._is_appendable = len(known) > len(rows) / 2  # else most of it is out of date, or of no use
+        return known
+
+    def _write(self, known: dict[str, IndexedResult]) -> None:
+        """A sweep that cannot be written to is read all the same, only slower."""
+        try:
+            if self._is_appendable:
+                self._append(to_json(list(self._unwritten.values())))
+            else:
+                write_text(self._dir.index, f"{_HEADER}\n{to_json(list(known.values()))}\n", sync=False)
+                self._is_appendable = True
+        except OSError:
+            pass
+        self._unwritten = {}
+
+    def _append(self, line: str) -> None:
+        # Without O_CREAT: one that was deleted meanwhile would be left without a header. The first newline ends a torn line.
+        fd = os.open(self._dir.index, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(fd, f"\n{line}\n".encode())
+        finally:
+            os.close(fd)
+
+
+def _parse(lines: list[bytes]) -> list[list[Any]]:
+    """The rows of these lines; a line that is torn or no row at all is left out."""
+    try:
+        blocks = json.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        blocks = list(_one_by_one(lines))
+    rows = [row for block in blocks if isinstance(block, list) for row in block]
+    if _are_rows(rows):
+        return rows
+    return [row for row in rows if _are_rows([row])]
+
+
+def _one_by_one(lines: list[bytes]) -> Iterable[Any]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+
+
+def _are_rows(rows: Sequence[Any]) -> bool:
+    """Whether all of them have the fields of an `IndexedResult`, in type."""
+    if not all(type(row) is list and len(row) == len(_TYPES) for row in rows):
+        return False
+    columns = zip(zip(*rows, strict=True), _TYPES.values(), strict=True) if rows else ()
+    return all(set(map(type, column)) <= types for column, types in columns) and {row[_STATUS] for row in rows} <= set(Status)
+
+
+def read_indexed(run_dir: str, path: str) -> IndexedResult | None:
+    """The result.json at `path`, None when it is half written or just gone."""
+    try:
+        stat, text = _end_of(path)
+        record = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return None
+    except OSError as error:
+        return _not_understood(run_dir, (0, 0, 0), error)
+    return (
+        _understood(run_dir, file_key(stat), record, path.removesuffix(_RESULT) + _METRICS) if isinstance(record, dict) else None
+    )
+
+
+def _understood(run_dir: str, key: tuple[int, int, int], record: dict[str, Any], metrics: str) -> IndexedResult:
+    read = record.get("symbols_read")
+    seed = read.get(SEED) if isinstance(read, dict) else None
+    try:
+        result = Result.from_dict(record)
+        row = [run_dir, *key, *_fields_of(result), seed, epochs_in(metrics)]
+        row[_STATUS] = str(result.status)
+        for value, (name, types) in zip(row, _TYPES.items(), strict=True):
+            if type(value) not in types or (float in types and value is not None and as_number(value) is None):
+                raise TypeError(f"found {name}: {value!r}")
+    except (KeyError, TypeError, ValueError) as error:
+        return _not_understood(run_dir, key, error)
+    return IndexedResult._make(row)
+
+
+def _not_understood(run_dir: str, key: tuple[int, int, int], error: Exception) -> IndexedResult:
+    result = Result(id="", config="", reason=f"result.json cannot be understood ({error})")
+    found = IndexedResult._make([run_dir, *key, *_fields_of(result), None, None])
+    return found._replace(id=None, status=str(result.status))
+
+
+def _end_of(path: Path | str, num_bytes: int = sys.maxsize) -> tuple[os.stat_result, str]:
+    """The last `num_bytes` of a file, and what stat says of the file that was read, should another one take its place."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        stat = os.fstat(fd)
+        size = min(stat.st_size, num_bytes)
+        return stat, os.pread(fd, size, stat.st_size - size).decode("utf-8", "replace")
+    finally:
+        os.close(fd)
+
+
+def file_key(stat: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is written or replaced."""
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def epochs_in(metrics: Path | str) -> int | None:
+    """The epoch of the newest report in this file; the number of reports where they name none; None before the first."""
+    report = newest_report(metrics)
+    epoch = as_number(report.get("epoch"))
+    if epoch is not None:
+        return int(epoch)
+    return len(read_history(Path(metrics))) if report else None
+
+
+def newest_report(metrics: Path | str) -> dict[str, Any]:
+    """The newest whole report, read from the end of the file; empty before the first."""
+    try:
+        lines = _end_of(metrics, _TAIL_BYTES)[1].split("\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    for line in filter(None, reversed(lines)):
+        try:
+            report = json.loads(line)
+        except ValueError:
+            continue  # torn, blank, or cut by the start of the tail
+        if isinstance(report, dict):
+            return report
+    return {}
+
+
+def as_number(value: Any) -> float | None:
+    """`value` as a finite float, else None. Bools and numbers too large for a float are not numbers here."""
+    if type(value) not in (float, int):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
