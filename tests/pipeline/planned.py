@@ -36,7 +36,11 @@ class Planned:
             run = RunDir(self.dir.path / record.run_dir)
             run.path.mkdir(exist_ok=True)
             is_best = setting.items() <= record.values.items() and record.values.keys() - {"SEED"} == setting.keys()
-            metrics = {"val_acc": 0.9 if is_best else 0.5, "test_acc": 0.8, "test_loss": 0.1 if is_best else 0.7}
+            metrics: dict[str, float | None] = {
+                "val_acc": 0.9 if is_best else 0.5,
+                "test_acc": 0.8,
+                "test_loss": 0.1 if is_best else 0.7,
+            }
             effective = {"num_examples": {"train": 1079, "val": 359, "test": 359}}
             result = Result(
                 id=record.id, config=record.config, status=Status.PASSED, metrics=metrics, wall_s=1.0, effective=effective

@@ -69,7 +69,7 @@ def finished(path: Path, text: str, score: Score, *, num_drawn: int = 0, file: P
         kconfig_hash="",
         counts={},
         points=points,
-        overrides=given if num_drawn else {},
+        overrides=given,
     ).save(dir)
     return dir
 

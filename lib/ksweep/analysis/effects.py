@@ -17,6 +17,7 @@ from ksweep.analysis.load import SweepState
 from ksweep.analysis.ranking import Group, Ranking, Spread, spread
 
 _AXES_PAIRED = 8  # the most important ones: 28 pairs
+_LARGEST = 1e100  # its square is still a float
 _NOISE = 1e-12  # relative: differences below it are of rounding
 
 
@@ -114,6 +115,8 @@ def find_effects(state: SweepState, ranking: Ranking) -> Effects:
     settings = counted_settings(axes, ranking)
     if len(settings) < 2 or not axes:
         return Effects()
+    if (largest := max(abs(setting.goal) for setting in settings)) > _LARGEST:
+        return Effects(warnings=(f"{ranking.objective} goes up to {largest:.3g}: no effects are computed above {_LARGEST:.0e}",))
     importance = find_importance(axes, settings)
     if importance:
         importance = replace(importance, noise=_noise_share(settings))

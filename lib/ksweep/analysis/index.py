@@ -186,14 +186,13 @@ def read_indexed(run_dir: str, path: str) -> IndexedResult | None:
     """The result.json at `path`, None when it is half written or just gone."""
     try:
         stat, text = _end_of(path)
-        record = json.loads(text)
+        record = json.loads(text.decode())
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     except OSError as error:
         return _not_understood(run_dir, (0, 0, 0), error)
-    return (
-        _understood(run_dir, file_key(stat), record, path.removesuffix(_RESULT) + _METRICS) if isinstance(record, dict) else None
-    )
+    metrics = path.removesuffix(_RESULT) + _METRICS
+    return _understood(run_dir, file_key(stat), record, metrics) if isinstance(record, dict) else None
 
 
 def _understood(run_dir: str, key: tuple[int, int, int], record: dict[str, Any], metrics: str) -> IndexedResult:
@@ -217,13 +216,13 @@ def _not_understood(run_dir: str, key: tuple[int, int, int], error: Exception) -
     return found._replace(id=None, status=str(result.status))
 
 
-def _end_of(path: Path | str, num_bytes: int = sys.maxsize) -> tuple[os.stat_result, str]:
+def _end_of(path: Path | str, num_bytes: int = sys.maxsize) -> tuple[os.stat_result, bytes]:
     """The last `num_bytes` of a file, and what stat says of the file that was read, should another one take its place."""
     fd = os.open(path, os.O_RDONLY)
     try:
         stat = os.fstat(fd)
         size = min(stat.st_size, num_bytes)
-        return stat, os.pread(fd, size, stat.st_size - size).decode("utf-8", "replace")
+        return stat, os.pread(fd, size, stat.st_size - size)
     finally:
         os.close(fd)
 
@@ -245,13 +244,13 @@ def epochs_in(metrics: Path | str) -> int | None:
 def newest_report(metrics: Path | str) -> dict[str, Any]:
     """The newest whole report, read from the end of the file; empty before the first."""
     try:
-        lines = _end_of(metrics, _TAIL_BYTES)[1].split("\n")
+        lines = _end_of(metrics, _TAIL_BYTES)[1].split(b"\n")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     for line in filter(None, reversed(lines)):
         try:
             report = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # torn, blank, or cut by the start of the tail
         if isinstance(report, dict):
             return report

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -222,7 +223,10 @@ def _load_plan(dir: SweepDir) -> tuple[SweepRecord, Objectives]:
 
 
 def find_runner(dir: SweepDir) -> Runner | None:
-    """The living runner of a sweep, or None. It holds its lock as long as it lives, so a stale file deceives nobody."""
+    """The living runner of a sweep, or None. It holds its lock as long as it lives, so a stale file deceives nobody.
+
+    This process itself is none: it analyses a sweep when that has ended, and then still holds the lock.
+    """
     try:
         fd = os.open(dir.lock, os.O_RDONLY)
     except FileNotFoundError:
@@ -236,6 +240,8 @@ def find_runner(dir: SweepDir) -> Runner | None:
     except ValueError:
         return None
     except BlockingIOError:
+        if owner.get("pid") == os.getpid() and owner.get("host") == platform.node():
+            return None
         return Runner(pid=owner.get("pid"), host=owner.get("host"), started_at=as_number(owner.get("started_at")) or 0.0)
     finally:
         os.close(fd)

@@ -11,9 +11,10 @@ from ksweep.contract.outcome import Status
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """Counts of runs and seconds. `run_s`: all runs that ended, added up; `mean_run_s`: of those that passed, None without any;
-    `elapsed_s`: from the first start to the last end, pauses included; `device`: of the first run, empty on a CPU."""
+    """Counts of runs and seconds. `num_runs`: those in the plan; `run_s`: all that ended, added up; `mean_run_s`: of those that
+    passed, None without any; `elapsed_s`: first start to last end, pauses included; `device`: of the first run, empty on a CPU."""
 
+    num_runs: int
     num_ended: int
     num_passed: int
     num_pruned: int
@@ -39,6 +40,7 @@ def totals(state: SweepState) -> Totals:
     begun = [result for result in results if result.started_at]
     first = read_json(ended[0].dir.provenance) if ended else None
     return Totals(
+        num_runs=len(state.runs),
         num_ended=len(ended),
         num_passed=len(passed),
         num_pruned=sum(result.status is Status.PRUNED for result in results),
@@ -65,7 +67,7 @@ def totals_lines(found: Totals) -> list[str]:
     hours = "GPU-hours" if found.device else "slot-hours (on CPU cores)"
     spent, full = found.effort.spent, found.effort.full
     if full:
-        saved = f", {full - spent} not needed" if full > spent else ""
+        saved = f", {full - spent} not needed" if full > spent and found.num_ended == found.num_runs else ""
         lines.append(f"Epochs: {spent} trained of {full}{saved}")
     saved_s = found.saved_s if found.num_pruned else None
     lines.append(

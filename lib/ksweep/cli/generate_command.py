@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         show(file, expansion, labels_of(file, expansion, args))
         return 0
     with owned_configs(args.out):
-        write(file, expansion, args, labels_of(file, expansion, args))
+        write(tree, file, expansion, args, labels_of(file, expansion, args))
     return 0
 
 
@@ -73,8 +73,9 @@ def show(file: RangeFile, expansion: Expansion, labels: dict[str, str]) -> None:
     say(plan_text(expansion, file, numbered) + "dry run: nothing was written")
 
 
-def write(file: RangeFile, expansion: Expansion, args: argparse.Namespace, labels: dict[str, str]) -> None:
+def write(tree: Tree, file: RangeFile, expansion: Expansion, args: argparse.Namespace, labels: dict[str, str]) -> None:
     """Write the configs."""
-    for note in write_configs(expansion, file, args.out, labels):
+    overrides = {name: value for name, (value, _) in tree.overrides(args).items()}
+    for note in write_configs(expansion, file, args.out, labels, overrides):
         say(note)
     say(f"{args.out}: {len(expansion.points)} configs; what was dropped and why: {args.out / SUMMARY_TEXT}")

@@ -16,7 +16,6 @@ from ksweep.analysis.formats import one_line, plural
 from ksweep.analysis.load import SEED
 from ksweep.analysis.ranking import Group
 from ksweep.analysis.refine import RefinedAxis, axis_text, measured_only, refine_axes, region_text, score_text, without
-from ksweep.analysis.regression import config_of
 from ksweep.cli.range_output import MARK, TITLE, Checked, Edit, Place, check_range, out_path, place_of, places, write_range
 from ksweep.cli.results_argument import add_results_argument, sweep_of
 from ksweep.cli.tree import Tree, say
@@ -24,9 +23,8 @@ from ksweep.contract.errors import RequestError
 from ksweep.contract.sweepfile import SweepRecord
 from ksweep.kconfig.functions import declared_aliases
 from ksweep.kconfig.limits import limits_of
-from ksweep.kconfig.resolve import Overrides
 from ksweep.space.axes import Axis, Row
-from ksweep.space.rangefile import Assignment, RangeFile
+from ksweep.space.rangefile import RangeFile
 from ksweep.space.values import Sampled, parse_values
 
 _ROUNDS = 20  # of taking out what Kconfig refuses
@@ -140,26 +138,7 @@ class Refinery:
 
     def _overridden(self) -> dict[str, str]:
         """What the command line of the sweep said, as far as its range file says something else."""
-        found = {name: value for name, value in self._record.overrides.items() if self._is_known(name)}
-        given = {name: (value, "the sweep") for name, value in found.items()}
-        strategy = self._tree.strategy(self._file, given)
-        if self._record.strategy and strategy != self._record.strategy:
-            found["SWEEP_STRATEGY"] = self._record.strategy
-        if epochs := self._other_epochs(given):
-            found["NUM_EPOCHS"] = epochs
-        return found
-
-    def _other_epochs(self, given: Overrides) -> str:
-        """The epochs of the best run, where they are not what the range file comes to: a grid does not record EPOCHS=."""
-        resolver, symbol = self._tree.resolver, self._tree.kconf.syms.get("NUM_EPOCHS")
-        epochs = config_of(self._best.counted[0], self._findings.state).get("NUM_EPOCHS", "")
-        if symbol is None or not epochs or any("NUM_EPOCHS" in axis.symbols for axis in self._axes):
-            return ""
-        request = resolver.request(self._file, given, for_grid=False)
-        known = {name: value for name, value in self._best.values.items() if self._is_known(name)}
-        swept = [Assignment(symbols=(name,), values=((value,),), where="") for name, value in known.items()]
-        resolver.set_base([*request.fixed, *(wish for a in swept for wish in resolver.wishes(a, a.values[0], known_only=True))])
-        return "" if epochs == symbol.str_value else epochs
+        return {name: value for name, value in self._record.overrides.items() if self._is_known(name)}
 
     def _is_known(self, name: str) -> bool:
         return name in self._tree.kconf.syms and bool(self._tree.kconf.syms[name].nodes)

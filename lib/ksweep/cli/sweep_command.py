@@ -36,6 +36,6 @@ def run(args: argparse.Namespace) -> int:
         show(file, expansion, labels)
         return 0
     with owned_configs(args.out):  # until they are read: another sweep may be about to write its own there
-        write(file, expansion, args, labels)
+        write(tree, file, expansion, args, labels)
         configs = read_configs(args.out, tree.resolver)
     return run_plan(tree, configs, args.results, is_fresh=args.fresh, is_confirmed=args.yes)

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from ksweep.analysis.formats import plural
+from ksweep.analysis.formats import one_line, plural
 from ksweep.analysis.load import load_sweep
 from ksweep.cli.results_argument import add_results_argument, sweep_of, whole_number
 from ksweep.cli.tree import say
@@ -69,10 +69,10 @@ def _hand_over(args: argparse.Namespace) -> int:
     except Exception as error:
         if args.parent is not None:
             raise  # to its log, as a whole
-        raise KsweepError(f"tracker {args.tracker}: {type(error).__name__}: {error}") from error
+        raise KsweepError(one_line(f"tracker {args.tracker}: {type(error).__name__}: {error}")) from error
     say(f"{args.tracker}: {plural(export.num_handed_over, 'run')} handed over, {export.num_whole} there in all: {export.folder}")
     if how := export.tracker.HOW_TO_SEE:
-        say(f"to see it: {how.format(folder=shlex.quote(str(export.folder)))}")
+        say(f"to see it: {how.replace('{folder}', shlex.quote(str(export.folder)))}")
     return 0
 
 

@@ -152,8 +152,6 @@ class _Whys:
     def _unplanned(self, name: str, default: str) -> Why:
         """Set, and not by the range file."""
         beside = f"default: {_shown(default)}"
-        if self.plan and name in COMMAND_LINE:
-            return Why(kind=Kind.COMMAND, where=f"{COMMAND_LINE[name]}={self.values[name]}", how=beside)
         line = self.lines.get(name) or self.lines.get(self._member(name))
         where = f"{self.named.file}:{line}" if line else str(self.named.file)
         if self.plan:
@@ -173,10 +171,7 @@ class _Whys:
         if a is None:
             return None
         if not a.sampled and not any(self._is(symbol, text) for text in _texts(a, symbol)):
-            if name not in COMMAND_LINE:
-                return None
-            says = f"{_at(a)} says {_listed(a, symbol)}"
-            return Why(kind=Kind.COMMAND, where=f"{COMMAND_LINE[name]}={self.values[name]}", how=says)
+            return None
         return self._swept(plan, a, symbol) if a.is_axis else self._set(plan, a, name)
 
     def _is(self, name: str, text: str) -> bool:
@@ -276,7 +271,10 @@ def _plan_of(tree: Tree, named: Named) -> _Plan | None:
         if isinstance(summary, dict):
             values = {entry["config"]: entry["values"] for entry in summary["configs"]}.get(named.file.name, {})
             return _Plan(
-                file=tree.parse_range(summary["range_text"], _from_here(summary["source"])), axes=summary["axes"], values=values
+                file=tree.parse_range(summary["range_text"], _from_here(summary["source"])),
+                axes=summary["axes"],
+                overrides=summary.get("overrides", {}),
+                values=values,
             )
     except (RequestError, KeyError, TypeError):
         return None

@@ -129,7 +129,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for line in text.split("\n"):  # not splitlines(): a JSON string may hold other line separators
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # torn by a kill, or a stray print of a foreign program: never a record
         if isinstance(record, dict):
             records.append(record)
@@ -140,5 +140,5 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file, or None where there is no whole one."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None

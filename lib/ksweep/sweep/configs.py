@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class ConfigSet:
     counts: dict[str, int]
     configs: list[PlannedConfig]
     plan_text: str
+    overrides: dict[str, str] = field(default_factory=dict)  # what the command line said instead of the range file
 
 
 def label_number(label: str) -> int:
@@ -80,17 +81,23 @@ def known_labels(directory: Path, source: str) -> dict[str, str]:
     return labels | {entry["id"]: entry["config"] for entry in summary["configs"]}
 
 
-def write_configs(expansion: Expansion, file: RangeFile, directory: Path, labels: Mapping[str, str]) -> list[str]:
+def write_configs(
+    expansion: Expansion,
+    file: RangeFile,
+    directory: Path,
+    labels: Mapping[str, str],
+    overrides: Mapping[str, str] | None = None,
+) -> list[str]:
     """Make `directory` hold exactly this plan; returns notes on what was set aside.
 
     Under `owned_configs`. `labels` (content id -> label) are those of earlier plans; they are kept, and none is used again.
-    RequestError when the directory cannot be written.
+    `overrides`: what the command line said instead of the range file. RequestError when the directory cannot be written.
     """
     try:
         old = _old_files(directory)
         assigned = assign_labels([point.id for point in expansion.points], labels)
         texts = {assigned[point.id]: point.text for point in expansion.points}
-        summary = _summary(expansion, file, assigned, labels)
+        summary = _summary(expansion, file, assigned, labels) | {"overrides": dict(overrides or {})}
         notes = _set_aside_edited(directory, old, texts)
         write_json(directory / SUMMARY_JSON, summary | {"complete": False})
         for label, text in texts.items():
@@ -236,6 +243,7 @@ def read_configs(directory: Path, resolver: Resolver) -> ConfigSet:
         or {"cartesian": len(configs), "legal": len(configs), "distinct": len({c.id for c in configs})},
         configs=_distinct(configs),
         plan_text=(directory / SUMMARY_TEXT).read_text() if (directory / SUMMARY_TEXT).exists() else "",
+        overrides=summary.get("overrides", {}),
     )
 
 

@@ -166,6 +166,7 @@ def save_plan(
         points=points,
         constraints=settings.get("SWEEP_CONSTRAINTS", ""),
         aggregate=settings.get("SWEEP_AGGREGATE", "mean"),
+        overrides=plan.overrides,
     )
     dir.configs.mkdir(exist_ok=True)
     labels = {point.id: point.config for point in points}

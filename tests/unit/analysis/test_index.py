@@ -202,6 +202,7 @@ def test_the_index_has_the_epochs_and_the_seed_that_was_not_swept(tmp_path):
 
     found = load_sweep(maker.dir).runs[0]
 
+    assert found.result
     assert (found.seed, found.epochs, found.result.symbols_read) == ("41", 3, None)
 
 

@@ -256,7 +256,7 @@ def test_status_shows_every_goal_and_the_front(make_sweep, living_runner):
     with living_runner(dir):
         text, line = status_text(load_sweep(dir)), status_line(load_sweep(dir))
 
-    assert "config_002  2 of 10 [#.......]   75.00%  0.25" in text
+    assert "config_002   2 of 10 [#.......]   75.00%  0.25" in text
     assert "best so far: 1 on the front" in text
     assert "1   90.00%  0.5  config_001  X=a" in text
     assert "best so far val_acc 90.00%" in line
