@@ -63,20 +63,20 @@ sweep-watch sweep-monitor: venv ## state of the latest sweep, live
 	$(ksweep) watch $(results_flag)
 sweep-leaderboard: venv ## the best configurations so far
 	$(ksweep) leaderboard $(results_flag)
-sweep-analyze: venv     ## rank, write and draw the results again
+sweep-analyze: venv     ## rank, write and draw the results again: report.html, plots/
 	$(ksweep) analyze $(results_flag)
+report-serve: venv      ## show the report in a browser, live while the sweep runs
+	$(ksweep) report-serve $(results_flag) $(call option,--port,PORT)
 sweep-continue continue: venv ## continue the latest sweep
 	$(ksweep) continue $(results_flag) $(jobs_flag) $(dry_flag)
 sweep-refine: venv      ## write a range file around the best region of a sweep
 	$(ksweep) refine $(results_flag) $(call option,--out,OUT)
 sweep-transfer: venv    ## the best values of a sweep, put into preset TO; SYMBOLS="LEARNING_RATE ..." for some
 	$(ksweep) transfer $(results_flag) --to $(call quote,$(or $(TO),$(error make sweep-transfer: into which preset? TO=resnet18-adamw))) $(call option,--symbols,SYMBOLS) $(call option,--out,OUT)
-sweep-compare: venv     ## sweep B against sweep A, point by point; exit code 1 where it got worse beyond noise
+sweep-compare: venv     ## sweep B against sweep A, point by point; fails where it got worse beyond noise
 	$(ksweep) compare $(call quote,$(or $(A),$(error make sweep-compare: which two? A=old sweep B=new sweep))) $(call quote,$(or $(B),$(error make sweep-compare: which two? A=old sweep B=new sweep))) $(call option,--metrics,METRICS)
 sweep-track: venv       ## hand a sweep to a tracker; TRACKER=tensorboard, mlflow, wandb, trackio
 	$(ksweep) track $(results_flag) --tracker $(call quote,$(or $(TRACKER),$(error make sweep-track: to which one? TRACKER=tensorboard)))
-report-serve: venv      ## show the report in a browser, live while the sweep runs
-	$(ksweep) report-serve $(results_flag) $(call option,--port,PORT)
 sweep-compare-strategies: venv ## strategies on one range file with equal epochs, drawn; STRATEGIES= SEEDS= BUDGET=
 	$(ksweep) compare-strategies $(results_flag) $(range_flag) $(compare_flags) $(jobs_flag) $(fresh_flag)
 sweep-clean:            ## remove O/sweep_configs
@@ -154,6 +154,10 @@ venv:                   ## make VENV, or bring it up to requirements.txt (all ot
 test: export OMP_NUM_THREADS := 1
 test: venv              ## run the tests; TESTS="-k name" for some, "-m slow" for the long ones
 	$(Q)$(python) -m pytest -n 2 --dist worksteal $(TESTS)
+test-trackers: export OMP_NUM_THREADS := 1
+test-trackers:          ## run the tests of mlflow, wandb, trackio, tensorboard, in an environment of their own (.venv-trackers)
+	@scripts/setup.sh $(call quote,$(PYTHON)) .venv-trackers requirements-trackers.txt
+	$(Q).venv-trackers/bin/python -m pytest -m trackers tests/trackers $(TESTS)
 lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
 bench-launch bench-expand bench-step bench-optim: venv ## measure launching, expansion, the training step, optimizers and pruning
@@ -175,11 +179,18 @@ mrproper:               ## clean, .config and VENV too; with SURE=1 all sweeps i
 #: TRIALS=        points to run, where the strategy chooses them
 #: PARALLEL=      runs at a time (one for each GPU, or CPU core)
 #: STRATEGIES=    strategies to compare (random,tpe,halving,asha,hyperband)
-#: SEEDS=         seeds of each (3)
+#: SEEDS=         seeds of each strategy (3), of final (5)
 #: BUDGET=        epochs of each, all runs together
 #: EPOCHS=        epochs of each run, whatever the range file says
 #: RESULTS=       results directory, or one sweep in it (O/test_matrix_results)
-#: CONFIG=        one config file, for rerun, check and why
+#: CONFIG=        one config file or run directory, for train, rerun, check and why (why: also a label, config_007)
+#: A= B=          what is compared: old and new
+#: METRICS=       what sweep-compare tracks (the goals of A): "val_acc step_time_s depth:max"
+#: TO=            preset that sweep-transfer puts the best values into
+#: SYMBOLS=       the symbols that sweep-transfer takes over (all that were swept)
+#: OUT=           where best, sweep-refine and sweep-transfer write (the sweep's directory)
+#: TRACKER=       tracker of sweep-track: tensorboard, mlflow, wandb, trackio
+#: PORT=          port of report-serve on this machine (8080; 0: any free one)
 #: DEFCONFIG=     preset, for defconfig
 #: DATA_DIR=      where data sets lie (data)
 #: DRY_RUN=1      print what would run, and stop

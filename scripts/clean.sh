@@ -27,5 +27,9 @@ if [ "$what" = clean ]; then exit 0; fi
 
 venv=$3 results=${4-}
 remove "${out}.config" "${out}.config.old"
-if [ -e "$venv/.setup.lock" ]; then remove "$venv"; fi # the mark of scripts/setup.sh: never someone's own environment
-if [ -n "$results" ]; then remove "$results"/sweep_* "$results"/train_* "$results"/rerun_*; fi
+for made in "$venv" .venv-trackers; do
+	if [ -e "$made/.setup.lock" ]; then remove "$made"; fi # the mark of scripts/setup.sh: never someone's own environment
+done
+if [ -n "$results" ]; then
+	for kind in sweep train rerun final compare; do remove "$results/${kind}_"*; done
+fi

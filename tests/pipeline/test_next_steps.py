@@ -265,9 +265,9 @@ def test_another_file_is_put_aside_and_the_same_one_left(tmp_path: Path, capsys:
 
     assert main(["refine", "--results", str(dir.path), "--out", str(out)]) == 0
     assert (tmp_path / "mine.1").read_text() == "precious\n"
-    assert "was there with other content, kept as mine.1" in capsys.readouterr().out
+    assert "what was there is kept as mine.1" in capsys.readouterr().out
     assert main(["refine", "--results", str(dir.path), "--out", str(out)]) == 0
-    assert f"{out}: unchanged" in capsys.readouterr().out
+    assert f"unchanged: {out}" in capsys.readouterr().out
     assert not (tmp_path / "mine.2").exists()
 
 

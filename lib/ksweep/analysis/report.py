@@ -1,8 +1,8 @@
 """report.html: the whole of a sweep in one file that opens without a network.
 
-The page is report_assets/page.html with style.css and script.js inside of it; tables and curves are drawn by the script from the
-values of report_data.py. Text that comes from files is escaped here, once, for HTML; the page's own policy forbids the browser
-any request and any script but this one.
+The page is report_assets/page.html with style.css, script.js and a chart library inside of it; tables and charts are drawn by the
+scripts from the values of report_data.py. Text that comes from files is escaped here, once, for HTML; the page's own policy forbids the browser
+any request and any script but these.
 """
 
 import base64
@@ -63,24 +63,25 @@ _SHADES = 10
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")  # of a terminal: colours, titles
 _CAPTIONS = {
     "ranking.png": "Settings with their intervals, best on top.",
-    "pareto.png": "What of one goal is to be had for how much of another.",
+    "pareto.png": "What is to be had of one goal for what of another.",
     "learning_curves.png": "The first goal over training.",
-    "history.png": "The best so far, by runs ended and by time spent.",
-    "importance.png": "How much of the variance each axis explains.",
-    "scores_by_value.png": "The scores at each value of each axis.",
-    "slices.png": "The score over each axis that was sampled.",
-    "parallel_coordinates.png": "One line a setting, through its values to its score.",
-    "rungs.png": "Which runs were stopped at which rung.",
-    "timeline.png": "When each run was at work.",
-    "devices.png": "How busy the machine was.",
+    "history.png": "The best so far, by runs and by epochs.",
+    "importance.png": "How much of the goal each axis explains.",
+    "scores_by_value.png": "All settings at each value of each axis.",
+    "slices.png": "The goal along each sampled axis.",
+    "parallel_coordinates.png": "Each setting a line over its values.",
+    "rungs.png": "Who went on at each rung, and who was stopped.",
+    "timeline.png": "What ran when in which slot.",
+    "devices.png": "Memory and load of the devices.",
 }
 
 
 def report_html(findings: Findings, pictures: dict[str, bytes], *, live: str = "") -> str:
     """The page. `pictures`: PNG by file name; those that would make the page too large are linked instead. `live`: the version of
     the page where a server gives it, and is asked by the page for a newer one."""
-    script = (_ASSETS / "script.js").read_text(encoding="utf-8")
-    style = (_ASSETS / "style.css").read_text(encoding="utf-8")
+    library, script, style = (
+        (_ASSETS / name).read_text(encoding="utf-8") for name in ("echarts.min.js", "script.js", "style.css")
+    )
     state, ranking = findings.state, findings.ranking
     data = {
         "live": live,
@@ -91,9 +92,10 @@ def report_html(findings: Findings, pictures: dict[str, bytes], *, live: str = "
         "parallel": parallel_coordinates(findings),
     }
     parts = {
-        "policy": _policy(script, style, is_live=bool(live)),
+        "policy": _policy([library, script], style, is_live=bool(live)),
         "title": _text(state.record.name),
         "style": style,
+        "library": library,
         "script": script,
         "data": _json_in_html(data),
         "head": _head(state),
@@ -109,14 +111,17 @@ def report_html(findings: Findings, pictures: dict[str, bytes], *, live: str = "
     return page.substitute(parts, pictures=_pictures(pictures, room)).encode("utf-8", "replace").decode()
 
 
-def _policy(script: str, style: str, *, is_live: bool) -> str:
+def _policy(scripts: Sequence[str], style: str, *, is_live: bool) -> str:
     """No request but for the page itself while it is live; no script and no style but ours, which are named by their hashes."""
     connect = "'self'" if is_live else "'none'"
-    script_hash, style_hash = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style))
     return (
-        f"default-src 'none'; script-src 'sha256-{script_hash}'; style-src 'sha256-{style_hash}'; img-src data:; "
+        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}; img-src data:; "
         f"connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _text(text: object) -> str:
@@ -441,7 +446,7 @@ def _pictures(pictures: dict[str, bytes], room: int) -> str:
     """All that there is room for, in `room` bytes, the first ones first; the others as links."""
     figures, left_out = [], []
     for name, png in pictures.items():
-        caption = _CAPTIONS.get(name, "The mean score of two axes." if name.startswith("heatmap_") else "")
+        caption = _CAPTIONS.get(name, "Two axes; the star is the best setting." if name.startswith("heatmap_") else "")
         source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         figure = (
             f'<figure><img loading="lazy" alt="{_text(caption or name)}" src="{source}">'

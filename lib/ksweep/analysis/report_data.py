@@ -3,10 +3,8 @@
 Every text is one line without control characters; whoever shows it escapes it for HTML. A missing value is None.
 """
 
-import math
 import re
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +23,8 @@ MAX_POINTS = 100  # of a curve
 _MAX_VALUES = 250_000  # of all curves together: about 2 MB
 _MAX_METRICS = 6
 _SPACED = 12  # values up to which an axis of the parallel coordinates gives each the same room
+_FOOT = 0.1  # of an axis' length, what lies below its lowest value where some settings have none
+_FARTHEST = 1e300  # from 0: the difference of two numbers of a picture cannot overflow
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _FIRST_METRICS = ("val_loss", "val_acc", "train_loss", "train_acc")
 
@@ -216,30 +216,27 @@ def _curve_value(value: float | None) -> float | None:
 
 
 def parallel_coordinates(findings: Findings) -> dict[str, Any] | None:
-    """`axes` of {name, ticks}, and `lines` of {setting, at: places from 0 to 1, one an axis, good: 1 for the best to 0}.
+    """`axes`, and `lines` of {setting, at: one number an axis, good: 1 for the best to 0}.
 
-    Only settings that count; None where there are fewer than two, or nothing was swept.
+    An axis of few values is {name, kind: category, labels}, and `at` numbers its labels; one of many numbers is {name, kind: value or
+    log, share, low, high, foot}: `foot` lies below `low`, for the settings without a value; None where each has one. Only settings
+    that count; None where there are fewer than two, or nothing was swept.
     """
     ranking = findings.ranking
     groups = [*ranking.ranked, *ranking.infeasible]
     if len(groups) < 2 or not ranking.columns:
         return None
-    axes, places = [], []
-    for name in ranking.columns:
-        ticks, at = _swept_axis([group.values.get(name) for group in groups])
-        axes.append({"name": one_line(name), "ticks": ticks})
-        places.append(at)
+    found = [(name, _swept_axis([group.values.get(name) for group in groups])) for name in ranking.columns]
     for index, goal in enumerate(ranking.objectives.goals):
-        ticks, at = _measured_axis([group.scores[index].center for group in groups], partial(number, goal.text))
-        axes.append({"name": one_line(goal.text), "ticks": ticks})
-        places.append(at)
+        found.append((goal.text, _measured_axis([group.scores[index].center for group in groups], goal.text)))
     last = max(group.rank or 1 for group in groups)
     good = [1 - (group.rank - 1) / max(last - 1, 1) if group.rank else 0.0 for group in groups]
-    lines = [{"setting": i, "at": list(at), "good": _short(good[i], 3)} for i, at in enumerate(zip(*places, strict=True))]
-    return {"axes": axes, "lines": lines}
+    places = zip(*(at for _, (_, at) in found), strict=True)
+    lines = [{"setting": i, "at": list(at), "good": _short(good[i], 3)} for i, at in enumerate(places)]
+    return {"axes": [{"name": one_line(name), **axis} for name, (axis, _) in found], "lines": lines}
 
 
-Axis = tuple[list[list[Any]], list[float]]  # ([place, label] of each tick, place of each value)
+Axis = tuple[dict[str, Any], Sequence[float]]  # what it is, place of each setting on it
 
 
 def _swept_axis(texts: list[str | None]) -> Axis:
@@ -248,38 +245,26 @@ def _swept_axis(texts: list[str | None]) -> Axis:
     numbers = {text: _to_number(text) for text in found}
     are_numbers = all(value is not None for value in numbers.values())
     if are_numbers and len(found) > _SPACED:
-        return _measured_axis([None if text is None else numbers[text] for text in texts], lambda value: f"{value:.3g}")
-    if are_numbers:
-        found.sort(key=lambda text: numbers[text] or 0.0)
-    else:
-        found.sort()
+        return _measured_axis([None if text is None else numbers[text] for text in texts], "")
+    found.sort(key=lambda text: (numbers[text] or 0.0, "") if are_numbers else (0.0, text))
     rows = [*([None] if None in texts else []), *found]
-    place = {text: _short(index / max(1, len(rows) - 1), 4) if len(rows) > 1 else 0.5 for index, text in enumerate(rows)}
-    step = math.ceil(len(rows) / 30)
-    return [[place[text], MISSING if text is None else one_line(text)] for text in rows[::step]], [place[text] for text in texts]
+    place = {text: index for index, text in enumerate(rows)}
+    return {"kind": "category", "labels": [MISSING if text is None else one_line(text) for text in rows]}, [
+        place[t] for t in texts
+    ]
 
 
-def _measured_axis(values: list[float | None], shown: Callable[[float], str]) -> Axis:
+def _measured_axis(values: list[float | None], metric: str) -> Axis:
     """A linear scale, or a logarithmic one where the values span more than two decades."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return [[0.5, MISSING]], [0.5 for _ in values]
+    known = [max(-_FARTHEST, min(_FARTHEST, value)) for value in values if value is not None]
+    if not known or min(known) == max(known):
+        label = number(metric, known[0]) if known else MISSING
+        rows = [*([MISSING] if known and len(known) < len(values) else []), label]
+        return {"kind": "category", "labels": rows}, [0 if value is None else len(rows) - 1 for value in values]
     low, high = min(known), max(known)
-    is_log = low > 0 and high / low > 100
-    foot = 0.1 if len(known) < len(values) else 0.0  # below it those without a value
-    start, end = _scaled(low, is_log), _scaled(high, is_log)
-
-    def place(share: float) -> float:
-        return _short(foot + (1 - foot) * share, 5)
-
-    def share_of(value: float) -> float:
-        return (_scaled(value, is_log) - start) / (end - start) if end > start else 0.5
-
-    steps = [start + (end - start) * index / 4 for index in range(5)] if end > start else [start]
-    ticks: list[list[Any]] = [[0.0, MISSING]] if foot else []
-    ticks += [[place(i / 4 if end > start else 0.5), shown(10**x if is_log else 2 * x)] for i, x in enumerate(steps)]
-    return ticks, [0.0 if value is None else place(share_of(value)) for value in values]
-
-
-def _scaled(value: float, is_log: bool) -> float:
-    return math.log10(value) if is_log else value / 2  # halved, so that no difference overflows
+    is_log = low > 1 / _FARTHEST and high / low > 100
+    foot = None
+    if len(known) < len(values):
+        foot = max(1 / _FARTHEST, low * (low / high) ** _FOOT) if is_log else low - _FOOT * (high - low)
+    axis = {"kind": "log" if is_log else "value", "share": is_share(metric), "low": low, "high": high, "foot": foot}
+    return axis, [foot if value is None else max(low, min(high, value)) for value in values]

@@ -9,7 +9,6 @@ Exit code 2 when nothing can be ranked, 1 when that is because runs failed.
 """
 
 import argparse
-import os
 import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,9 @@ from ksweep.analysis.evidence import best_of, evidence, from_here
 from ksweep.analysis.findings import Findings, find
 from ksweep.analysis.load import RunRecord
 from ksweep.analysis.ranking import Group
+from ksweep.cli.put_file import put_file
 from ksweep.cli.results_argument import add_results_argument, sweep_of
 from ksweep.cli.tree import Tree, say
-from ksweep.contract.atomic import write_text
 from ksweep.contract.errors import RequestError
 from ksweep.contract.paths import SweepDir
 from ksweep.kconfig.tree import STEERING_PREFIX
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     head = _comment([*facts, "", *usage])
     say("\n".join([*facts, ""]))
     for path, text in ((place.best_config, choice.config), (place.best_defconfig, choice.defconfig)):
-        say(_put(path, f"{head}\n{text}"))
+        say(put_file(path, f"{head}\n{text}"))
     say("\n".join(usage[1:]))
     return 0
 
@@ -114,27 +113,3 @@ def _is_steering(name: str) -> bool:
 def _comment(lines: list[str]) -> str:
     wrap = textwrap.TextWrapper(WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False).wrap
     return "".join(f"# {piece}".rstrip() + "\n" for line in lines for piece in wrap(line) or [""])
-
-
-def _put(path: Path, text: str) -> str:
-    """Write a file; what was there and differs is kept. Says what was done."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_text(path, text)
-            return f"written: {path}"
-        if path.is_file() and path.read_bytes() == text.encode():
-            return f"unchanged: {path}"
-        aside = _free_name(path)
-        os.rename(path, aside)
-        write_text(path, text)
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be written ({error.strerror or error}); choose another place with OUT=") from None
-    return f"written: {path}; what was there is kept as {aside.name}"
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    return aside

@@ -1,14 +1,12 @@
 """Range files that a command writes: rewritten line by line, checked as `make check` does, never put over another file."""
 
 import argparse
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ksweep.cli.tree import Tree
-from ksweep.contract.atomic import write_text
 from ksweep.contract.errors import RequestError
 from ksweep.kconfig.presets import DIRECTORY
 from ksweep.kconfig.resolve import Expansion
@@ -107,27 +105,6 @@ class Edit:
             yield line, None
         else:
             yield f'include "{target.resolve()}"', None
-
-
-def write_range(path: Path, text: str) -> list[str]:
-    """Put `text` at `path`; a different file there is put aside. Lines on what was done. RequestError: it cannot be written."""
-    try:
-        if path.is_file() and path.read_bytes() == text.encode():
-            return [f"{path}: unchanged"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [f"{path}: was there with other content, kept as {_put_aside(path)}"] if path.exists() else []
-        write_text(path, text)
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be written: {error.strerror or error}") from None
-    return [*lines, f"{path}: written"]
-
-
-def _put_aside(path: Path) -> str:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    os.rename(path, aside)
-    return aside.name
 
 
 def out_path(given: Path | None, default: Path) -> Path:

@@ -16,7 +16,8 @@ from ksweep.analysis.formats import one_line, plural
 from ksweep.analysis.load import SEED
 from ksweep.analysis.ranking import Group
 from ksweep.analysis.refine import RefinedAxis, axis_text, measured_only, refine_axes, region_text, score_text, without
-from ksweep.cli.range_output import MARK, TITLE, Checked, Edit, Place, check_range, out_path, place_of, places, write_range
+from ksweep.cli.put_file import put_file
+from ksweep.cli.range_output import MARK, TITLE, Checked, Edit, Place, check_range, out_path, place_of, places
 from ksweep.cli.results_argument import add_results_argument, sweep_of
 from ksweep.cli.tree import Tree, say
 from ksweep.contract.errors import RequestError
@@ -46,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
     text, checked = refinery.result()
     for line in refinery.told():
         say(line)
-    for line in write_range(refinery.out, text):
-        say(line)
+    say(put_file(refinery.out, text))
     say(f"{checked.lines[0]}; run it: make sweep RANGE_CONFIG={from_here(refinery.out)}")
     return 0
 

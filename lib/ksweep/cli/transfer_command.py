@@ -18,7 +18,8 @@ from ksweep.analysis.load import SEED
 from ksweep.analysis.ranking import Group
 from ksweep.analysis.refine import best_region, score_text
 from ksweep.analysis.regression import config_of
-from ksweep.cli.range_output import Checked, check_range, out_path, write_range
+from ksweep.cli.put_file import put_file
+from ksweep.cli.range_output import Checked, check_range, out_path
 from ksweep.cli.results_argument import add_results_argument, sweep_of
 from ksweep.cli.tree import Tree, say
 from ksweep.contract.errors import RequestError
@@ -62,8 +63,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"{name}: {_change(before, after, name, values[name])}")
     if note := _beside(transfer, values):
         say(f"note: {note}")
-    for line in write_range(out, text):
-        say(line)
+    say(put_file(out, text))
     say(f"{after.lines[0]}; run it: make {'sweep RANGE_CONFIG' if after.num_points != 1 else 'train CONFIG'}={from_here(out)}")
     return 0
 

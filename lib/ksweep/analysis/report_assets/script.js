@@ -174,44 +174,35 @@ function settingName(index) {  // what a setting is called: its swept values, el
 }
 const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-function canvasOf(place) {  // a drawing area in CSS pixels, sharp on any screen
-  const canvas = place.querySelector("canvas");
-  const { width, height } = canvas.getBoundingClientRect();
-  const scale = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
-  const pen = canvas.getContext("2d");
-  pen.setTransform(scale, 0, 0, scale, 0, 0);
-  pen.font = "12px system-ui, sans-serif";
-  return { pen, width, height };
+const short = (value, digits) => String(Number(value.toPrecision(digits)));
+const number = (value, is_share) => (is_share ? (100 * value).toFixed(2) + "%" : short(value, 5));
+const tick = (value, is_share) => (is_share ? short(100 * value, 5) + "%" : short(value, 4));
+const font = "system-ui, sans-serif";
+function chartIn(place, draw) {  // an empty chart that is drawn whenever it has got another size, also for the first time
+  const chart = echarts.init(place);
+  new ResizeObserver(() => { chart.resize(); draw(); }).observe(place);
+  return chart;
 }
-function niceTicks(low, high, count) {
-  const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].map((k) => k * power).find((k) => k >= raw) || raw;
-  const ticks = [];
-  for (let tick = Math.ceil(low / step) * step; tick <= high + step * 1e-9 && ticks.length < 50; tick += step) ticks.push(Math.abs(tick) < step * 1e-9 ? 0 : tick);
-  return ticks;
-}
-function showTip(tip, text, x, y, width) {
-  tip.hidden = !text;
-  if (!text) return;
-  tip.textContent = text;
-  tip.style.left = Math.max(0, Math.min(x + 14, width - tip.offsetWidth)) + "px";
-  tip.style.top = Math.max(0, y - tip.offsetHeight - 10) + "px";
-}
-const number = (value, is_share) => (is_share ? (100 * value).toFixed(2) + "%" : String(Number(value.toPrecision(5))));
+const tooltip = (text) => ({  // a node: what is given as a string would be taken for HTML
+  confine: true, transitionDuration: 0, className: "tip", borderWidth: 0, padding: [4, 9], backgroundColor: style("--ink"),
+  textStyle: { color: style("--paper"), fontSize: 13 }, extraCssText: "white-space: pre-line; max-width: min(20rem, 90%)",
+  formatter: (params) => make("div", { textContent: text(params) }),
+});
 let picked = null;  // the setting that was clicked in its table
 
 // ---- learning curves
+const BAD = ["pruned", "failed", "oom", "diverged", "timeout", "crashed"];
+const CROSS = "path://M-1,-1L1,1M-1,1L1,-1";
+const FARTHEST = 1e300;  // so that no difference of two limits overflows
 class Curves {
   constructor(curves) {
     this.curves = curves;
     this.place = byId("curves-chart");
-    this.tip = this.place.querySelector(".tip");
     this.memory = memory.curves ||= { metric: 0, log: false, off: [], zoom: null };
     if (this.memory.metric >= curves.metrics.length) Object.assign(this.memory, { metric: 0, zoom: null });
     const settings = [...new Set(curves.runs.map((run) => run.setting))];
     this.coloured = new Map(settings.slice(0, COLOURS.length).map((setting, i) => [setting, COLOURS[i]]));
+    this.are_whole = curves.runs.every((run) => run.x.every(Number.isInteger));
     curves.metrics.forEach((metric, i) => byId("metric").append(make("option", { value: i, textContent: metric.name, selected: i === this.memory.metric })));
     byId("log").checked = this.memory.log;
     byId("metric").addEventListener("change", (event) => this.set({ metric: Number(event.target.value), zoom: null }));
@@ -221,8 +212,13 @@ class Curves {
     const hint = "Point at a curve for its run; drag to zoom, click a setting below to hide it.";
     byId("curves-note").textContent = [hint, curves.note, others > 0 ? `In colour: the first ${this.coloured.size} settings; grey: ${others} others.` : ""].join(" ");
     this.drawLegend(others);
-    this.listen();
-    new ResizeObserver(() => this.draw()).observe(this.place);
+    this.chart = chartIn(this.place, () => this.draw());
+    this.chart.getZr().on("mousemove", (event) => { this.pointer = [event.offsetX, event.offsetY]; });
+    this.chart.getZr().on("dblclick", () => this.set({ zoom: null }));
+    this.chart.on("brushEnd", ({ areas }) => {
+      const [[x0, x1], [y0, y1]] = areas.length ? areas[0].coordRange : [[0, 0], [0, 0]];
+      if (x0 < x1 && y0 < y1) this.set({ zoom: [x0, x1, y0, y1] });
+    });
   }
   set(change) { Object.assign(this.memory, change); remember(); this.draw(); }
   drawLegend(others) {
@@ -249,171 +245,133 @@ class Curves {
   }
   value(run, i) {
     const y = run.y[this.memory.metric][i];
-    return y === null || (this.memory.log && y <= 0) ? null : this.memory.log ? Math.log10(y) : y;
+    return y === null || (this.memory.log && y <= 0) ? null : y;
   }
   limits(runs) {  // all of x; of y what the coloured curves need after the first tenth, so that a wild start squeezes nothing
     if (this.memory.zoom) return this.memory.zoom;
     const main = runs.filter((run) => this.coloured.has(run.setting));
+    const scaled = this.memory.log ? Math.log10 : (y) => y;
     let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
     for (const run of runs) { x0 = Math.min(x0, run.x[0]); x1 = Math.max(x1, run.x.at(-1)); }
     for (const run of main.length ? main : runs) {
       run.x.forEach((x, i) => {
         const y = this.value(run, i);
-        if (y !== null && (x >= x0 + (x1 - x0) / 10 || run.x.length < 4)) { y0 = Math.min(y0, y); y1 = Math.max(y1, y); }
+        if (y !== null && (x >= x0 + (x1 - x0) / 10 || run.x.length < 4)) { y0 = Math.min(y0, scaled(y)); y1 = Math.max(y1, scaled(y)); }
       });
     }
     if (!(y1 >= y0)) [y0, y1] = [0, 1];
     if (!(x1 >= x0)) [x0, x1] = [0, 1];
     const pad = (y1 - y0) * 0.06 || Math.abs(y1) * 0.05 || 0.5;
     const edge = (x1 - x0) * 0.02 || 0.5;
-    return [x0 - edge, x1 + edge, y0 - pad, y1 + pad];
+    const ends = [y0 - pad, y1 + pad].map((y) => (this.memory.log ? 10 ** y : y));
+    return [x0 - edge, x1 + edge, ...ends].map((end) => Math.max(-FARTHEST, Math.min(FARTHEST, end)));
   }
   draw() {
-    const runs = this.visible();
-    const { pen, width, height } = canvasOf(this.place);
-    const [x0, x1, y0, y1] = this.limits(runs);
-    const left = 62, right = width - 10, top = 12, bottom = height - 40;
-    this.area = { left, right, top, bottom, x0, x1, y0, y1, width };
-    this.toX = (x) => left + ((x - x0) / (x1 - x0)) * (right - left);
-    this.toY = (y) => bottom - ((y - y0) / (y1 - y0)) * (bottom - top);
-    this.drawAxes(pen);
-    pen.save();
-    pen.beginPath();
-    pen.rect(left, top, right - left, bottom - top);
-    pen.clip();
-    const grey = runs.filter((run) => !this.coloured.has(run.setting));
-    const strong = runs.filter((run) => this.coloured.has(run.setting)).reverse();  // the best on top
-    for (const run of grey) this.drawCurve(pen, run, style("--soft"), 0.8, Math.max(0.12, Math.min(0.5, 30 / grey.length)));
-    for (const run of strong) this.drawCurve(pen, run, this.coloured.get(run.setting), 1.6, 0.9);
-    for (const run of runs.filter((r) => r === this.near || r.setting === picked)) this.drawCurve(pen, run, this.coloured.get(run.setting) || style("--ink"), 3, 1);
-    if (this.dragged) {
-      const { x, y, toX, toY } = this.dragged;
-      pen.fillStyle = style("--link");
-      pen.globalAlpha = 0.15;
-      pen.fillRect(x, y, toX - x, toY - y);
-    }
-    pen.restore();
+    this.chart.setOption(this.option(this.visible()), { notMerge: true });
+    // To drag is to zoom; a finger scrolls the page instead.
+    const brushOption = { brushType: matchMedia("(pointer: coarse)").matches ? false : "rect", brushMode: "single" };
+    this.chart.dispatchAction({ type: "takeGlobalCursor", key: "brush", brushOption });
     byId("whole").hidden = !this.memory.zoom;
   }
-  drawAxes(pen) {
-    const { left, right, top, bottom, x0, x1, y0, y1, width } = this.area;
-    const metric = this.curves.metrics[this.memory.metric];
-    pen.fillStyle = style("--soft");
-    pen.strokeStyle = style("--line");
-    pen.textAlign = "right";
-    pen.textBaseline = "middle";
-    const ticks = niceTicks(y0, y1, 6), step = 100 * (ticks[1] - ticks[0]);
-    const digits = [0, 1, 2, 3].find((d) => Math.abs(Math.round(step * 10 ** d) / 10 ** d - step) < 1e-6 * step) ?? 4;  // no tick is rounded
-    for (const tick of ticks) {
-      const y = this.toY(tick), value = this.memory.log ? 10 ** tick : tick;
-      pen.beginPath(); pen.moveTo(left, y); pen.lineTo(right, y); pen.stroke();
-      pen.fillText(metric.share && !this.memory.log ? (100 * value).toFixed(digits) + "%" : String(Number(value.toPrecision(4))), left - 6, y);
-    }
-    pen.textAlign = "center";
-    pen.textBaseline = "top";
-    for (const tick of niceTicks(x0, x1, width < 500 ? 4 : 8)) if (tick >= x0) pen.fillText(String(Number(tick.toPrecision(6))), this.toX(tick), bottom + 6);
-    pen.fillText(this.curves.time, (left + right) / 2, bottom + 22);
-    pen.textAlign = "left";
-    pen.strokeRect(left, top, right - left, bottom - top);
+  option(runs) {
+    const [x0, x1, y0, y1] = this.limits(runs), metric = this.curves.metrics[this.memory.metric];
+    const axisLine = { show: true, lineStyle: { color: style("--line") } };
+    const axis = { axisLine, axisTick: axisLine, splitLine: { lineStyle: { color: style("--line") } }, nameTextStyle: { color: style("--soft") } };
+    const label = { color: style("--soft"), hideOverlap: true, showMinLabel: false, showMaxLabel: false };
+    const is_narrow_log = this.memory.log && y1 / y0 < 100;
+    return {
+      animation: false, textStyle: { fontFamily: font }, tooltip: tooltip((params) => this.tell(params.data.run)),
+      grid: { left: 62, right: 12, top: 12, bottom: 44, show: true, borderColor: style("--line") },
+      xAxis: {
+        ...axis, type: "value", min: x0, max: x1, minInterval: this.are_whole ? 1 : 0, splitLine: { show: false }, name: this.curves.time,
+        nameLocation: "middle", nameGap: 26, axisLabel: { ...label, formatter: (x) => short(x, 6) },
+      },
+      yAxis: {
+        ...axis, type: this.memory.log ? "log" : "value", logBase: is_narrow_log ? 2 : 10, min: y0, max: y1,
+        axisLabel: { ...label, formatter: (y) => tick(y, metric.share) },
+      },
+      toolbox: { show: false },
+      brush: { xAxisIndex: 0, brushStyle: { color: style("--link"), opacity: 0.15, borderWidth: 0 } },
+      series: this.series(runs),
+    };
   }
-  drawCurve(pen, run, colour, width, alpha) {
-    Object.assign(pen, { strokeStyle: colour, fillStyle: colour, lineWidth: width, globalAlpha: alpha });
-    pen.beginPath();
-    let is_down = false, count = 0, at = null;
-    run.x.forEach((x, i) => {
-      const y = this.value(run, i);
-      if (y === null) { is_down = false; return; }
-      at = [this.toX(x), this.toY(y)];
-      if (is_down) pen.lineTo(...at); else pen.moveTo(...at);
-      is_down = true;
-      count += 1;
-    });
-    pen.stroke();
-    if (count === 1) { pen.beginPath(); pen.arc(...at, 3, 0, 7); pen.fill(); }  // a line of one point would be invisible
-    if (at && ["pruned", "failed", "oom", "diverged", "timeout", "crashed"].includes(run.status)) {
-      pen.beginPath();
-      pen.moveTo(at[0] - 3, at[1] - 3); pen.lineTo(at[0] + 3, at[1] + 3); pen.moveTo(at[0] - 3, at[1] + 3); pen.lineTo(at[0] + 3, at[1] - 3);
-      pen.stroke();
-    }
-    pen.globalAlpha = 1;
-  }
-  nearest(px, py) {  // the run whose line is next to a place, and which of its reports is
-    let best = null, least = 24;
-    for (const run of this.visible()) {
-      let before = null;
-      for (let i = 0; i < run.x.length; i += 1) {
-        const y = this.value(run, i);
-        if (y === null) { before = null; continue; }
-        const at = [this.toX(run.x[i]), this.toY(y)];
-        const [ax, ay] = before || at, length = (at[0] - ax) ** 2 + (at[1] - ay) ** 2;
-        const share = length ? Math.max(0, Math.min(1, ((px - ax) * (at[0] - ax) + (py - ay) * (at[1] - ay)) / length)) : 1;
-        let distance = Math.hypot(ax + share * (at[0] - ax) - px, ay + share * (at[1] - ay) - py);
-        if (this.coloured.has(run.setting)) distance *= 0.75;
-        if (distance < least) { least = distance; best = { run, i: before && share < 0.5 ? i - 1 : i }; }
-        before = at;
+  series(runs) {  // a line for each part of a run without a gap; marks for parts of one report, and where a run was ended early
+    const num_grey = runs.filter((run) => !this.coloured.has(run.setting)).length;
+    const place = (run) => (run.setting === picked ? 2 : this.coloured.has(run.setting) ? 1 : 0);
+    const inOrder = [...runs].reverse().sort((a, b) => place(a) - place(b));  // the best on top
+    const lines = [], marks = [];
+    for (const run of inOrder) {
+      const colour = this.coloured.get(run.setting);
+      const lineStyle = colour ? { color: colour, width: 1.6, opacity: 0.9 }
+        : { color: style("--soft"), width: 0.8, opacity: Math.max(0.12, Math.min(0.5, 30 / num_grey)) };
+      if (run.setting === picked) Object.assign(lineStyle, { width: 3, opacity: 1, color: colour || style("--ink") });
+      const parts = this.parts(run), { color, opacity } = lineStyle;
+      for (const coords of parts.filter((part) => part.length > 1)) lines.push({ run, coords, lineStyle });
+      for (const [at] of parts.filter((part) => part.length === 1)) marks.push({ run, value: at, itemStyle: { color, opacity } });
+      if (parts.length && BAD.includes(run.status)) {
+        const itemStyle = { color: "transparent", borderColor: color, borderWidth: lineStyle.width, opacity };
+        marks.push({ run, value: parts.at(-1).at(-1), symbol: CROSS, symbolSize: 7, itemStyle });
       }
     }
-    return best;
+    return [
+      { type: "lines", coordinateSystem: "cartesian2d", polyline: true, clip: true, data: lines, emphasis: { lineStyle: { width: 3, opacity: 1 } } },
+      { type: "scatter", symbolSize: 6, data: marks, cursor: "default" },
+    ];
   }
-  point(x, y) {  // name what is there
-    const found = this.nearest(x, y);
-    const before = this.near;
-    this.near = found && found.run;
-    if (before !== this.near) this.draw();
-    if (!found) { showTip(this.tip, ""); return; }
-    const { run, i } = found, metric = this.curves.metrics[this.memory.metric];
-    const line = `${metric.name} ${number(run.y[this.memory.metric][i], metric.share)} at ${this.curves.time} ${run.x[i]}`;
-    showTip(this.tip, `${run.config} (${run.status})\n${settingName(run.setting)}\n${line}`, x, y, this.area.width);
+  parts(run) {
+    const parts = [];
+    let is_gap = true;
+    run.x.forEach((x, i) => {
+      const y = this.value(run, i);
+      if (y !== null && is_gap) parts.push([]);
+      if (y !== null) parts.at(-1).push([x, y]);
+      is_gap = y === null;
+    });
+    return parts;
   }
-  listen() {
-    const canvas = this.place.querySelector("canvas");
-    const at = (event) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-    canvas.addEventListener("pointerdown", (event) => {
-      const [x, y] = at(event);
-      if (event.pointerType === "touch") { this.point(x, y); return; }  // a finger scrolls the page
-      this.dragged = { x, y, toX: x, toY: y };
-      canvas.setPointerCapture(event.pointerId);
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      const [x, y] = at(event);
-      if (this.dragged) { Object.assign(this.dragged, { toX: x, toY: y }); this.draw(); return; }
-      this.point(x, y);
-    });
-    canvas.addEventListener("pointerup", () => {
-      const drag = this.dragged;
-      this.dragged = null;
-      if (!drag) return;
-      if (Math.abs(drag.toX - drag.x) < 8 || Math.abs(drag.toY - drag.y) < 8) { this.draw(); return; }
-      const { left, right, top, bottom, x0, x1, y0, y1 } = this.area;
-      const back = (p) => x0 + ((Math.min(Math.max(p, left), right) - left) / (right - left)) * (x1 - x0);
-      const up = (p) => y0 + ((bottom - Math.min(Math.max(p, top), bottom)) / (bottom - top)) * (y1 - y0);
-      const [a, b] = [back(drag.x), back(drag.toX)].sort((p, q) => p - q), [c, d] = [up(drag.y), up(drag.toY)].sort((p, q) => p - q);
-      if (a < b && c < d) this.set({ zoom: [a, b, c, d] });
-    });
-    canvas.addEventListener("pointerleave", () => { if (!this.dragged) { this.near = null; showTip(this.tip, ""); this.draw(); } });
-    canvas.addEventListener("dblclick", () => this.set({ zoom: null }));
+  tell(run) {  // the run, and its report next to the pointer
+    const metric = this.curves.metrics[this.memory.metric];
+    const [x] = this.chart.convertFromPixel({ gridIndex: 0 }, this.pointer);
+    const known = run.x.map((_, i) => i).filter((i) => this.value(run, i) !== null);
+    const i = known.reduce((best, other) => (Math.abs(run.x[other] - x) < Math.abs(run.x[best] - x) ? other : best));
+    const line = `${metric.name} ${number(this.value(run, i), metric.share)} at ${this.curves.time} ${run.x[i]}`;
+    return `${run.config} (${run.status})\n${settingName(run.setting)}\n${line}`;
   }
 }
 
 // ---- parallel coordinates
+const SIDE = 60;  // room beside the outermost axes
 class Parallel {
   constructor({ axes, lines }, onChange) {
     Object.assign(this, { axes, lines, onChange });
     this.place = byId("parallel-chart");
-    this.tip = this.place.querySelector(".tip");
-    const names = axes.map((axis) => axis.name);
-    this.kept = memory.parallel ||= {};  // name of an axis -> [low, high]
-    for (const name of Object.keys(this.kept)) if (!names.includes(name)) delete this.kept[name];
-    this.place.style.minWidth = 90 * axes.length + 60 + "px";
-    byId("parallel-clear").addEventListener("click", () => { for (const name of names) delete this.kept[name]; this.changed(); });
-    this.listen();
+    this.kept = memory.ranges ||= {};  // name of an axis -> [low, high], what is kept of it
+    for (const name of Object.keys(this.kept)) if (!axes.some((axis) => axis.name === name)) delete this.kept[name];
+    this.place.style.minWidth = 90 * axes.length + 2 * SIDE - 60 + "px";
     this.tell();
-    new ResizeObserver(() => this.draw()).observe(this.place);
+    // A finger draws a range where it starts on an axis, and scrolls where it does not.
+    this.place.addEventListener("touchstart", (event) => {
+      const x = event.touches[0].clientX - this.place.getBoundingClientRect().left;
+      if (!axes.some((_, i) => Math.abs(this.toX(i) - x) < 20)) event.stopPropagation();
+    }, { capture: true, passive: true });
+    this.chart = chartIn(this.place, () => this.draw());
+    this.draw();
+    axes.forEach(({ name }, i) => this.chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis ${i}`, intervals: name in this.kept ? [this.kept[name]] : [] }));
+    this.chart.on("axisareaselected", ({ parallelAxisId, intervals }) => {
+      const { name } = axes[parallelAxisId.slice(5)];
+      if (intervals.length) [this.kept[name]] = intervals; else delete this.kept[name];
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => { remember(); this.tell(); }, 60);  // of a drag comes one at each step
+    });
+    byId("parallel-clear").addEventListener("click", () => {
+      axes.forEach((_, i) => this.chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis ${i}`, intervals: [] }));
+      this.draw();
+    });
   }
+  toX(i) { return SIDE + (i * (this.chart.getWidth() - 2 * SIDE)) / Math.max(1, this.axes.length - 1); }
   has(line) {
-    return this.axes.every(({ name }, i) => !this.kept[name] || (line.at[i] >= this.kept[name][0] && line.at[i] <= this.kept[name][1]));
+    return this.axes.every(({ name }, i) => !(name in this.kept) || (line.at[i] >= this.kept[name][0] && line.at[i] <= this.kept[name][1]));
   }
-  changed() { remember(); this.tell(); this.draw(); }
   tell() {
     const inside = this.lines.filter((line) => this.has(line));
     const is_cut = Object.keys(this.kept).length > 0;
@@ -423,111 +381,44 @@ class Parallel {
     const settings = new Set(inside.map((line) => line.setting));
     this.onChange(is_cut ? (index) => settings.has(index) : null);
   }
-  toX(i) { return this.axes.length === 1 ? this.width / 2 : 60 + (i * (this.width - 120)) / (this.axes.length - 1); }
-  toY(at) { return this.height - 18 - at * (this.height - 58); }
   draw() {
-    const { pen, width, height } = canvasOf(this.place);
-    Object.assign(this, { pen, width, height });
-    const strong = this.lines.filter((line) => this.has(line));
-    const weak = this.lines.filter((line) => !this.has(line));
-    for (const line of weak) this.drawLine(line, style("--line"), 1, 0.6);
-    for (const line of [...strong].reverse()) this.drawLine(line, this.colour(line.good), 1.3, Math.max(0.25, Math.min(0.9, 60 / strong.length)));
-    for (const line of this.lines.filter((l) => l === this.near || l.setting === picked)) this.drawLine(line, COLOURS[1], 3, 1);
-    this.axes.forEach((axis, i) => this.drawAxis(axis, i));
+    const opacity = Math.max(0.25, Math.min(0.9, 60 / this.lines.length));
+    const weak = { inactiveOpacity: isDark() ? 0.08 : 0.05, activeOpacity: Math.max(opacity, 0.7) };
+    const strong = { color: COLOURS[1], width: 3, opacity: 1 };
+    const lines = [...this.lines].reverse().sort((a, b) => (a.setting === picked) - (b.setting === picked));  // the best on top
+    const items = lines.map((line) => ({
+      setting: line.setting, value: line.at,
+      lineStyle: line.setting === picked ? strong : { color: this.colour(line.good), width: 1.3, opacity },
+    }));
+    this.chart.setOption({
+      animation: false, textStyle: { fontFamily: font }, tooltip: tooltip((params) => settingName(params.data.setting)),
+      parallel: { left: SIDE, right: SIDE, top: 40, bottom: 18 },
+      parallelAxis: this.axes.map((axis, i) => this.axisOption(axis, i)),
+      series: [{ type: "parallel", data: items, ...weak, emphasis: { lineStyle: strong } }],
+    });
+  }
+  axisOption(axis, i) {
+    const next = i + 1 < this.axes.length ? this.toX(i + 1) : this.chart.getWidth(), room = next - this.toX(i);
+    const ground = { textBorderColor: style("--paper"), textBorderWidth: 3 };
+    const shownAs = (value, index) => (value < axis.low ? (index === 0 ? "-" : "") : axis.share ? tick(value, true) : short(value, 3));
+    return {
+      id: `axis ${i}`, dim: i, name: axis.name, nameGap: 14, nameTruncate: { maxWidth: Math.min(room, 2 * SIDE) - 4, ellipsis: "…" },
+      nameTextStyle: { color: style("--ink"), fontWeight: 600, fontSize: 12, ...ground },
+      ...(axis.kind === "category" ? { data: axis.labels } : { min: axis.foot ?? axis.low, max: axis.high }), type: axis.kind,
+      axisLine: { lineStyle: { color: style("--soft") } }, axisTick: { lineStyle: { color: style("--soft") } },
+      axisLabel: {
+        color: style("--ink"), fontSize: 11, width: room - 16, overflow: "truncate", ellipsis: "…", hideOverlap: true, ...ground,
+        ...(axis.kind === "category" ? {} : { formatter: shownAs }),
+      },
+      splitLine: { show: false },
+      areaSelectStyle: { width: 18, color: style("--link"), opacity: 0.35, borderColor: style("--link") },
+    };
   }
   colour(good) {  // viridis without the end that is lost on the ground
     const stops = isDark() ? [[59, 82, 139], [33, 145, 140], [94, 201, 98], [180, 222, 44], [253, 231, 37]]
       : [[190, 215, 50], [94, 201, 98], [33, 145, 140], [59, 82, 139], [68, 1, 84]];
     const place = good * 4, i = Math.min(3, Math.floor(place));
     return `rgb(${stops[i].map((low, k) => Math.round(low + (stops[i + 1][k] - low) * (place - i))).join(",")})`;
-  }
-  drawLine(line, colour, width, alpha) {
-    const { pen } = this;
-    Object.assign(pen, { strokeStyle: colour, lineWidth: width, globalAlpha: alpha });
-    pen.beginPath();
-    line.at.forEach((at, i) => (i ? pen.lineTo(this.toX(i), this.toY(at)) : pen.moveTo(this.toX(i), this.toY(at))));
-    if (line.at.length === 1) { pen.moveTo(this.toX(0) - 12, this.toY(line.at[0])); pen.lineTo(this.toX(0) + 12, this.toY(line.at[0])); }
-    pen.stroke();
-    pen.globalAlpha = 1;
-  }
-  drawAxis(axis, i) {
-    const { pen } = this, x = this.toX(i), room = this.axes.length > 1 ? this.toX(1) - this.toX(0) - 8 : 200;
-    Object.assign(pen, { strokeStyle: style("--soft"), lineWidth: 1, textAlign: "center", textBaseline: "alphabetic" });
-    pen.beginPath(); pen.moveTo(x, this.toY(0)); pen.lineTo(x, this.toY(1)); pen.stroke();
-    this.write(axis.name, x, 14, room + 4, "600 12px system-ui, sans-serif");
-    const kept = this.kept[axis.name];
-    if (kept) {
-      pen.fillStyle = style("--link");
-      pen.globalAlpha = 0.35;
-      pen.fillRect(x - 7, this.toY(kept[1]), 14, this.toY(kept[0]) - this.toY(kept[1]));
-      pen.globalAlpha = 1;
-    }
-    const is_last = i === this.axes.length - 1;
-    pen.textAlign = is_last ? "right" : "left";
-    pen.textBaseline = "middle";
-    for (const [at, label] of axis.ticks) this.write(label, x + (is_last ? -6 : 6), this.toY(at), room, "11px system-ui, sans-serif");
-  }
-  write(text, x, y, room, font) {  // cut to the room that there is, on a ground that lines do not disturb
-    const { pen } = this;
-    pen.font = font;
-    let cut = text;
-    while (cut.length > 2 && pen.measureText(cut + "…").width > room) cut = cut.slice(0, -1);
-    if (cut !== text && cut.length < text.length - 1) cut += "…"; else cut = text;
-    pen.lineWidth = 3;
-    pen.strokeStyle = style("--paper");
-    pen.strokeText(cut, x, y);
-    pen.fillStyle = style("--ink");
-    pen.fillText(cut, x, y);
-  }
-  nearest(px, py) {
-    let best = null, least = 10;
-    const step = this.axes.length > 1 ? this.toX(1) - this.toX(0) : 1;
-    const i = Math.max(0, Math.min(this.axes.length - 2, Math.floor((px - this.toX(0)) / step)));
-    for (const line of this.lines) {
-      const [a, b] = [line.at[i], line.at[Math.min(i + 1, line.at.length - 1)]].map((at) => this.toY(at));
-      const distance = Math.abs(a + (b - a) * Math.max(0, Math.min(1, (px - this.toX(i)) / step)) - py);
-      if (distance < least && this.has(line)) { least = distance; best = line; }
-    }
-    return best;
-  }
-  listen() {
-    const canvas = this.place.querySelector("canvas");
-    const at = (event) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-    const place = (y) => Math.max(0, Math.min(1, (this.height - 18 - y) / (this.height - 58)));
-    canvas.addEventListener("pointerdown", (event) => {
-      const [x, y] = at(event);
-      const axis = this.axes.findIndex((_, i) => Math.abs(this.toX(i) - x) < 30);
-      if (axis < 0) return;
-      const name = this.axes[axis].name;
-      this.dragged = { name, from: y, before: this.kept[name] };
-      if (event.pointerType !== "touch") canvas.setPointerCapture(event.pointerId);  // a finger scrolls the page
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      const [x, y] = at(event);
-      if (this.dragged) {
-        const [low, high] = [place(this.dragged.from), place(y)].sort((a, b) => a - b);
-        this.kept[this.dragged.name] = [low - 0.005, high + 0.005];
-        this.draw();
-        return;
-      }
-      const before = this.near;
-      this.near = this.nearest(x, y);
-      if (before !== this.near) this.draw();
-      showTip(this.tip, this.near ? settingName(this.near.setting) : "", x, y, this.width);
-    });
-    const end = (event) => {
-      if (!this.dragged) return;
-      const { name, from, before } = this.dragged;
-      const [, y] = at(event);
-      this.dragged = null;
-      if (event.type === "pointercancel" || Math.abs(y - from) < 5) delete this.kept[name];
-      if (event.type === "pointercancel" && before) this.kept[name] = before;
-      if (event.type === "pointerup" && Math.abs(y - from) < 5 && !before) this.kept[name] = [place(from) - 0.06, place(from) + 0.06];
-      this.changed();
-    };
-    canvas.addEventListener("pointerup", end);
-    canvas.addEventListener("pointercancel", end);
-    canvas.addEventListener("pointerleave", () => { if (!this.dragged) { this.near = null; showTip(this.tip, ""); this.draw(); } });
   }
 }
 
