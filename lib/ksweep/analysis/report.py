@@ -1,8 +1,8 @@
 """report.html: the whole of a sweep in one file that opens without a network.
 
 The page is report_assets/page.html with style.css, script.js and a chart library inside of it; tables and charts are drawn by the
-scripts from the values of report_data.py. Text that comes from files is escaped here, once, for HTML; the page's own policy forbids the browser
-any request and any script but these.
+scripts from the values of report_data.py. Text that comes from files is escaped here, once, for HTML; the page's own policy
+forbids the browser any request and any script but these.
 """
 
 import base64
@@ -79,9 +79,7 @@ _CAPTIONS = {
 def report_html(findings: Findings, pictures: dict[str, bytes], *, live: str = "") -> str:
     """The page. `pictures`: PNG by file name; those that would make the page too large are linked instead. `live`: the version of
     the page where a server gives it, and is asked by the page for a newer one."""
-    library, script, style = (
-        (_ASSETS / name).read_text(encoding="utf-8") for name in ("echarts.min.js", "script.js", "style.css")
-    )
+    library, script, style = (_asset(name) for name in ("echarts.min.js", "script.js", "style.css"))
     state, ranking = findings.state, findings.ranking
     data = {
         "live": live,
@@ -107,8 +105,12 @@ def report_html(findings: Findings, pictures: dict[str, bytes], *, live: str = "
         "environment": _environment(state),
     }
     room = MAX_BYTES - sum(len(part.encode("utf-8", "replace")) for part in parts.values())
-    page = Template((_ASSETS / "page.html").read_text(encoding="utf-8"))
+    page = Template(_asset("page.html"))
     return page.substitute(parts, pictures=_pictures(pictures, room)).encode("utf-8", "replace").decode()
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
 
 
 def _policy(scripts: Sequence[str], style: str, *, is_live: bool) -> str:

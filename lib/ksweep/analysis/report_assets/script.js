@@ -345,8 +345,8 @@ class Parallel {
   constructor({ axes, lines }, onChange) {
     Object.assign(this, { axes, lines, onChange });
     this.place = byId("parallel-chart");
-    this.kept = memory.ranges ||= {};  // name of an axis -> [low, high], what is kept of it
-    for (const name of Object.keys(this.kept)) if (!axes.some((axis) => axis.name === name)) delete this.kept[name];
+    // Name of an axis -> [low, high], what is kept of it.
+    this.kept = new Map((memory.ranges || []).filter(([name]) => axes.some((axis) => axis.name === name)));
     this.place.style.minWidth = 90 * axes.length + 2 * SIDE - 60 + "px";
     this.tell();
     // A finger draws a range where it starts on an axis, and scrolls where it does not.
@@ -356,12 +356,12 @@ class Parallel {
     }, { capture: true, passive: true });
     this.chart = chartIn(this.place, () => this.draw());
     this.draw();
-    axes.forEach(({ name }, i) => this.chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis ${i}`, intervals: name in this.kept ? [this.kept[name]] : [] }));
+    axes.forEach(({ name }, i) => this.chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis ${i}`, intervals: this.kept.has(name) ? [this.kept.get(name)] : [] }));
     this.chart.on("axisareaselected", ({ parallelAxisId, intervals }) => {
       const { name } = axes[parallelAxisId.slice(5)];
-      if (intervals.length) [this.kept[name]] = intervals; else delete this.kept[name];
+      if (intervals.length) this.kept.set(name, intervals[0]); else this.kept.delete(name);
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => { remember(); this.tell(); }, 60);  // of a drag comes one at each step
+      this.timer = setTimeout(() => { memory.ranges = [...this.kept]; remember(); this.tell(); }, 60);  // of a drag comes one at each step
     });
     byId("parallel-clear").addEventListener("click", () => {
       axes.forEach((_, i) => this.chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis ${i}`, intervals: [] }));
@@ -370,11 +370,14 @@ class Parallel {
   }
   toX(i) { return SIDE + (i * (this.chart.getWidth() - 2 * SIDE)) / Math.max(1, this.axes.length - 1); }
   has(line) {
-    return this.axes.every(({ name }, i) => !(name in this.kept) || (line.at[i] >= this.kept[name][0] && line.at[i] <= this.kept[name][1]));
+    return this.axes.every(({ name }, i) => {
+      const [low, high] = this.kept.get(name) || [-Infinity, Infinity];
+      return line.at[i] >= low && line.at[i] <= high;
+    });
   }
   tell() {
     const inside = this.lines.filter((line) => this.has(line));
-    const is_cut = Object.keys(this.kept).length > 0;
+    const is_cut = this.kept.size > 0;
     byId("parallel-clear").hidden = !is_cut;
     const ends = isDark() ? "blue the worst, yellow the best" : "green the worst, violet the best";
     byId("parallel-count").textContent = (is_cut ? `${inside.length} of ${this.lines.length} settings are inside` : `${this.lines.length} settings`) + `; ${ends}`;
