@@ -1,11 +1,12 @@
 """Tests that need a browser are run where there is one; where there is none, the run says that it left them out."""
 
-import shutil
 from typing import Any
 
 import pytest
 
-HAS_BROWSER = shutil.which("chromium") is not None
+from tests.browser.chromium import find_chromium
+
+HAS_BROWSER = find_chromium() is not None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -47,7 +47,7 @@ class Chromium:
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (theirs_in, theirs_out)]
         flags = ["--headless=new", "--no-sandbox", "--remote-debugging-pipe", "--disable-dev-shm-usage", "--hide-scrollbars"]
         flags += ["--disable-background-networking", "--disable-component-update", "--no-first-run", "--mute-audio"]
-        flags += ["--enable-unsafe-swiftshader", f"--user-data-dir={self._profile}"]
+        flags += ["--disable-gpu", f"--user-data-dir={self._profile}"]
         self._process = subprocess.Popen(
             [sys.executable, "-S", "-c", _MOVE, *map(str, high), program, *flags, "about:blank"],
             pass_fds=high,

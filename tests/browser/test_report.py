@@ -16,6 +16,7 @@ from tests.simulated import SweepMaker, simulate
 pytestmark = pytest.mark.browser
 
 HACK = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script></script>"
+BEST = "#0072B2"  # the colour of the curves of the best setting
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,8 @@ def write_report(dir):
 
 
 def metrics(values, seed, epoch):
-    score = 0.9 - abs(float(values["LEARNING_RATE"]) - 0.02) - 0.001 * seed - 0.3 / epoch
+    distance = abs(float(values["LEARNING_RATE"]) - 0.02) + 0.02 * float(values["WEIGHT_DECAY"])
+    score = 0.9 - distance - 0.001 * seed - 0.3 / epoch
     return {"val_acc": score, "val_loss": 1 - score, "test_acc": score - 0.01}
 
 
@@ -40,6 +42,20 @@ def report(tmp_path_factory):
     """Of 5 x 3 settings with 2 seeds each."""
     axes = {"LEARNING_RATE": ["0.01", "0.02", "0.03", "0.1", "0.2"], "WEIGHT_DECAY": ["0", "0.1", "0.5"]}
     return write_report(simulate(tmp_path_factory.mktemp("sweeps") / "sweep", axes, metrics, seeds=2, epochs=5))
+
+
+@pytest.fixture(scope="module")
+def opened(browser, report):
+    return browser.open(report, height=1600)
+
+
+@pytest.fixture
+def page(opened):
+    """The report of `report`, nothing filtered."""
+    opened.call("Page.bringToFront")  # another one draws nothing
+    for table in ("settings", "runs"):
+        filter_by(opened, table, "")
+    return opened
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +100,59 @@ def status_of(page, table):
     return page.run(f"document.querySelector('[data-table={table}] [role=status]').textContent")
 
 
-def has_drawn(page, canvas):
-    """How many different colours a canvas shows."""
-    return page.run(f"""(() => {{
-        const canvas = document.querySelector('{canvas} canvas');
-        const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
-        return new Set(pixels).size;
+def pixels_of(page, chart, colour):
+    """How many pixels of a chart have about this colour, `#0072B2`."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return page.run(f"""(async () => {{
+        for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
+        let count = 0;
+        for (const canvas of document.querySelectorAll('#{chart} canvas')) {{
+            const {{ data }} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+            for (let i = 0; i < data.length; i += 4) {{
+                const off = Math.abs(data[i] - {red}) + Math.abs(data[i + 1] - {green}) + Math.abs(data[i + 2] - {blue});
+                if (off < 12 && data[i + 3] > 60) count += 1;
+            }}
+        }}
+        return count;
     }})()""")
 
 
-def test_the_page_opens_from_a_file_without_an_error_or_a_request(browser, report):
-    page = browser.open(report)
+def box_of(page, chart):
+    """Left, top, width and height of a chart, which is brought into the window."""
+    return page.run(f"""(() => {{
+        document.getElementById('{chart}').scrollIntoView();
+        const box = document.querySelector('#{chart} canvas').getBoundingClientRect();
+        return [box.left, box.top, box.width, box.height];
+    }})()""")
 
+
+def drag(page, start, end):
+    page.mouse("mouseMoved", *start)
+    page.mouse("mousePressed", *start)
+    for share in (0.3, 0.7, 1):
+        page.mouse("mouseMoved", *(a + share * (b - a) for a, b in zip(start, end, strict=True)))
+    page.mouse("mouseReleased", *end)
+
+
+def tip_in(page, chart):
+    """What the chart says of the place that was pointed at; empty where it says nothing."""
+    return page.run(f"""(() => {{
+        const tip = document.querySelector('#{chart} .tip');
+        return tip && tip.style.visibility !== 'hidden' && tip.style.display !== 'none' ? tip.innerText : '';
+    }})()""")
+
+
+def point_along(page, chart, x, shares):
+    """Point at places from the top down, `x` of the width, until the chart says something; that."""
+    left, top, width, height = box_of(page, chart)
+    for share in shares:
+        page.mouse("mouseMoved", left + x * width, top + share * height)
+        if tip := tip_in(page, chart):
+            return tip
+    return ""
+
+
+def test_the_page_opens_from_a_file_without_an_error_or_a_request(page, report):
     assert page.errors == []
     assert page.requests == [report]
     assert page.run("document.querySelector('h1').textContent") == "demo"
@@ -111,8 +168,7 @@ def test_a_request_that_the_page_would_make_is_refused_by_its_own_policy(browser
     assert any("Content Security Policy" in text for text in page.errors)
 
 
-def test_a_click_on_a_header_sorts_and_says_so(browser, report):
-    page = browser.open(report)
+def test_a_click_on_a_header_sorts_and_says_so(page):
     values = column_of(page, "runs", "LEARNING_RATE")
 
     page.run(header("runs", "LEARNING_RATE") + ".click()")
@@ -125,9 +181,7 @@ def test_a_click_on_a_header_sorts_and_says_so(browser, report):
     assert column_of(page, "runs", "LEARNING_RATE") == sorted(values, key=float, reverse=True)
 
 
-def test_the_keyboard_sorts(browser, report):
-    page = browser.open(report)
-
+def test_the_keyboard_sorts(page):
     page.run(header("settings", "WEIGHT_DECAY") + ".focus()")
     page.press("Enter", 13)
 
@@ -159,60 +213,75 @@ def test_missing_values_come_last_whichever_way_is_sorted(browser, tmp_path):
         ("no such word", set()),
     ],
 )
-def test_a_filter_keeps_what_it_says(browser, report, text, rates):
-    page = browser.open(report)
-
+def test_a_filter_keeps_what_it_says(page, text, rates):
     filter_by(page, "runs", text)
 
     assert set(column_of(page, "runs", "LEARNING_RATE")) == rates
 
 
-def test_a_filter_that_is_not_understood_says_so(browser, report):
-    page = browser.open(report)
-
+def test_a_filter_that_is_not_understood_says_so(page):
     filter_by(page, "runs", "LEARNIN_RATE<1 LEARNING_RATE<x")
 
     assert status_of(page, "runs") == "30 rows; no column LEARNIN_RATE; LEARNING_RATE<x: not a number"
 
 
-def test_curves_and_parallel_coordinates_are_drawn(browser, report):
-    page = browser.open(report)
-    page.wait("document.querySelector('#parallel-chart canvas').width > 300")
-
-    assert has_drawn(page, "#curves-chart") > 20
-    assert has_drawn(page, "#parallel-chart") > 20
-
-
-def test_pointing_at_a_curve_names_its_run(browser, report):
-    page = browser.open(report)
-    page.run("document.getElementById('curves').scrollIntoView()")
-    box = page.run("(() => { const b = document.querySelector('#curves-chart canvas').getBoundingClientRect();"
-                   " return [b.left, b.top, b.width, b.height]; })()")  # fmt: skip
-
-    for height in range(5, 95, 3):
-        page.mouse("mouseMoved", box[0] + 0.9 * box[2], box[1] + height / 100 * box[3])
-        tip = page.run("document.querySelector('#curves-chart .tip').innerText")
-        if tip and not page.run("document.querySelector('#curves-chart .tip').hidden"):
-            break
-
-    assert tip.startswith("config_0")
-    assert "LEARNING_RATE=" in tip
-    assert "val_acc" in tip
+@pytest.mark.parametrize(
+    ("chart", "colours"), [("curves-chart", [BEST, "#D55E00", "#5B6472"]), ("parallel-chart", ["#440154", "#BED732"])]
+)
+def test_both_charts_are_drawn_in_the_colours_of_their_settings(page, chart, colours):
+    assert min(pixels_of(page, chart, colour) for colour in colours) > 50
 
 
-def test_a_range_dragged_on_an_axis_narrows_the_settings_table(browser, report):
+def test_a_setting_is_hidden_and_shown_by_its_name_below_the_curves(page):
+    button = "document.querySelector('#curves-legend button')"
+    before = pixels_of(page, "curves-chart", BEST)
+
+    page.run(button + ".click()")
+    hidden, pressed = pixels_of(page, "curves-chart", BEST), page.run(button + ".getAttribute('aria-pressed')")
+    page.run(button + ".click()")
+
+    assert (hidden, pressed) == (0, "false")
+    assert pixels_of(page, "curves-chart", BEST) == before > 0
+
+
+def test_pointing_at_a_curve_names_its_run(page):
+    tip = point_along(page, "curves-chart", 0.9, [n / 100 for n in range(5, 95, 2)])
+
+    config, setting, value = tip.split("\n")
+    assert config == "config_007 (passed)"
+    assert setting == "rank 1: LEARNING_RATE=0.02 WEIGHT_DECAY=0"
+    assert value == "val_acc 83.90% at epoch 5"
+
+
+def test_dragging_over_the_curves_zooms_and_the_button_shows_all_again(page):
+    left, top, width, height = box_of(page, "curves-chart")
+    page.mouse("mouseMoved", left, top)  # away from all curves
+    before, button = pixels_of(page, "curves-chart", BEST), "document.getElementById('whole')"
+
+    drag(page, (left + 0.2 * width, top + 0.6 * height), (left + 0.3 * width, top + 0.8 * height))
+    page.wait(f"!{button}.hidden")
+    zoomed = pixels_of(page, "curves-chart", BEST)
+    page.mouse("mouseMoved", left, top)
+    page.run(button + ".click()")
+
+    assert zoomed != before
+    assert page.run(button + ".hidden")
+    assert pixels_of(page, "curves-chart", BEST) == before
+
+
+def test_a_range_dragged_on_an_axis_narrows_the_settings_table_also_after_a_reload(browser, report):
     page = browser.open(report, height=1600)
-    page.run("document.getElementById('parallel').scrollIntoView()")
-    left, top, height = page.run("(() => { const b = document.querySelector('#parallel-chart canvas').getBoundingClientRect();"
-                                 " return [b.left, b.top, b.height]; })()")  # fmt: skip
+    left, top, _, height = box_of(page, "parallel-chart")
 
-    page.mouse("mouseMoved", left + 60, top + height - 10)
-    page.mouse("mousePressed", left + 60, top + height - 10)
-    page.mouse("mouseMoved", left + 60, top + height - 120)
-    page.mouse("mouseReleased", left + 60, top + height - 120)
-
-    assert set(column_of(page, "settings", "LEARNING_RATE")) == {"0.01", "0.02"}
+    drag(page, (left + 64, top + height - 20), (left + 64, top + height - 120))
+    page.wait("document.getElementById('parallel-count').textContent.startsWith('6 of 15 settings are inside')")
+    narrowed = column_of(page, "settings", "LEARNING_RATE")
+    page.go(report)
+    again = column_of(page, "settings", "LEARNING_RATE")
     page.run("document.getElementById('parallel-clear').click()")
+
+    assert set(narrowed) == {"0.01", "0.02"}
+    assert again == narrowed
     assert len(set(column_of(page, "settings", "LEARNING_RATE"))) == 5
 
 
@@ -220,7 +289,7 @@ def test_hostile_text_never_runs(browser, tmp_path):
     maker = SweepMaker(tmp_path / "sweep")
     for n, status in enumerate((Status.PASSED, Status.PASSED, Status.FAILED)):
         scores = {"val_acc": 0.5 + n / 10, HACK: 1.0} if status is Status.PASSED else {}
-        history = ({"step": 1, "epoch": 1, "val_acc": 0.5, HACK: 1.0},)
+        history = [{"step": epoch, "epoch": epoch, "val_acc": 0.5, HACK: 1.0} for epoch in (1, 2)]
         maker.add({HACK: f"{HACK}{n}", "__proto__": "1"}, status=status, reason=HACK, log=HACK, history=history, **scores)
     dir = maker.save()
     dir.plan.write_text(HACK)
@@ -229,18 +298,46 @@ def test_hostile_text_never_runs(browser, tmp_path):
 
     page.run("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
     page.run("document.querySelectorAll('th button').forEach((button) => button.click())")
+    shares = [n / 100 for n in range(3, 98)]
+    tips = [point_along(page, "curves-chart", 0.53, shares), point_along(page, "parallel-chart", 0.3, shares)]
 
+    assert all(HACK in tip for tip in tips), tips
     assert page.run("window.hacked") is None
     assert page.errors == []
     assert HACK + "0" in " ".join(column_of(page, "settings", HACK.replace("'", "\\'")))
 
 
-@pytest.mark.parametrize("width", [390, 320])
-def test_a_phone_scrolls_tables_and_not_the_page(browser, report, width):
-    page = browser.open(report, width=width, height=844)
+def test_a_phone_scrolls_tables_and_not_the_page(browser, report):
+    page = browser.open(report, width=390, height=844)
+    widths = [page.run("document.documentElement.scrollWidth")]
+    page.call("Emulation.setDeviceMetricsOverride", width=320, height=844, deviceScaleFactor=1, mobile=True)
+    page.wait("innerWidth === 320 && document.querySelector('#curves-chart canvas').getBoundingClientRect().width < 320")
+    widths.append(page.run("document.documentElement.scrollWidth"))
 
-    assert page.run("document.documentElement.scrollWidth") <= width
+    assert widths == [390, 320]
     assert page.errors == []
+
+
+def test_a_finger_keeps_a_range_where_it_starts_on_an_axis_and_scrolls_beside_it(browser, report):
+    page = browser.open(report, width=390, height=844)
+    page.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    page.go(report)
+
+    def swipe(x):
+        """Up by 150 pixels; by how much the page was scrolled by it."""
+        left, top, _, height = box_of(page, "parallel-chart")
+        before, start = page.run("scrollY"), top + height - 25
+        page.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": left + x, "y": start}])
+        for way in range(15, 151, 15):
+            page.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": left + x, "y": start - way}])
+        page.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        return page.run("new Promise((done) => setTimeout(() => done(scrollY), 300))") - before
+
+    count = "document.getElementById('parallel-count').textContent"
+    assert swipe(64 + 50) > 50
+    assert page.run(count).startswith("15 settings")
+    swipe(64)
+    page.wait(count + ".includes('settings are inside')")
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import matplotlib  # noqa: E402
 import pyte  # noqa: E402
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
+from tests.browser.chromium import Chromium  # noqa: E402
 from tests.pipeline.terminal import Terminal  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
@@ -60,6 +61,14 @@ def draw_menuconfig(scratch: Path) -> None:
         draw_screen(terminal.raw, HERE / "menuconfig.png")
 
 
+def draw_report(report: Path, scratch: Path) -> None:
+    """The upper part of a report, as chromium shows it."""
+    with Chromium(scratch / "profile") as browser:
+        page = browser.open(report.as_uri(), width=1000, height=1500)
+        page.wait("document.querySelectorAll('canvas').length > 1")
+        page.screenshot(HERE / "report.png")
+
+
 def draw_strategies(scratch: Path) -> None:
     """What make sweep-compare-strategies draws."""
     words = ["make", "sweep-compare-strategies", "STRATEGIES=random,tpe,asha", f"RESULTS={scratch}"]
@@ -76,7 +85,8 @@ def main() -> None:
         subprocess.run(["make", "sweep", f"O={scratch}"], cwd=ROOT, check=True)
         (sweep,) = Path(scratch, "test_matrix_results").glob("sweep_*")
         for name in ("ranking.png", "learning_curves.png"):
-            shutil.copy(sweep / name, HERE / name)
+            shutil.copy(sweep / "plots" / name, HERE / name)
+        draw_report(sweep / "report.html", Path(scratch))
         draw_strategies(Path(scratch, "test_matrix_results"))
 
 

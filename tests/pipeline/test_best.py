@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from ksweep.analysis.evidence import evidence, from_here
+from ksweep.analysis.findings import find
 from ksweep.cli.main import main
 from ksweep.cli.tree import Tree
 from ksweep.contract.config import parse_config
 from ksweep.sweep.sweep import config_values
 from tests.pipeline.conftest import Place
 from tests.pipeline.planned import Planned
+from tests.simulated import simulate
 
 RANGES = {
     "a choice, and an axis that only one member has": """
@@ -181,12 +184,34 @@ def test_front_of_several_goals_gives_its_first_and_names_the_others(sweep: Path
     assert "not used to choose it" not in out
 
 
+def test_knee_of_the_front_is_named(tmp_path: Path) -> None:
+    costs = {"1": (0.9, 9.0), "2": (0.88, 2.0), "3": (0.5, 1.0)}
+    dir = simulate(
+        tmp_path / "s",
+        {"X": list(costs)},
+        lambda v, s, e: {"val_acc": costs[v["X"]][0], "step_time_s": costs[v["X"]][1]},
+        objective="val_acc:max, step_time_s:min",
+    )
+    findings = find(dir)
+    title = "The first of a front of 3, none of them better than another"
+
+    assert f"{title}; the knee is config_002; the others:" in evidence(findings, findings.ranking.front[0])
+    assert f"{title}, and its knee; the others:" in evidence(findings, findings.ranking.front[1])
+
+
 def test_sweep_that_is_not_finished_says_so(sweep: Path, best) -> None:
     for path in sweep.glob("config_*_x3*"):
         shutil.rmtree(path)
     code, out = best(sweep)
 
     assert (code, "its best setting so far" in out, "CONFIG_X=2\n" in (sweep / "best_config").read_text()) == (0, True, True)
+
+
+def test_command_to_be_typed_is_quoted_where_a_shell_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert from_here(tmp_path / "my results" / "best_config") == "'my results/best_config'"
+    assert from_here(tmp_path / "results" / "best_config") == "results/best_config"
 
 
 def test_another_file_of_that_name_is_kept_and_the_same_one_is_not_written(sweep: Path, best) -> None:

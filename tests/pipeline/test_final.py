@@ -113,6 +113,12 @@ def test_another_length_or_another_best_setting_is_another_final_test(finished: 
         change_results(run, metrics={"val_acc": 0.9, "test_acc": 0.8})
     code, out = place.run(*ours)
     assert (code, "X=20\n" in out, "2 of 2 would run in a new directory" in out) == (0, True, True), out
+    assert "of the sweep have ended" not in out
+
+    for path in place.sweeps[0].glob("config_*_x20*"):
+        shutil.rmtree(path)
+    code, out = place.run(*ours)
+    assert (code, "note: 4 of 6 runs of the sweep have ended: this is its best setting so far" in out) == (0, True), out
 
 
 @pytest.mark.slow

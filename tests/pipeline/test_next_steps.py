@@ -116,12 +116,12 @@ def test_user_s_own_lines_stay_as_they_are(tmp_path: Path, capsys: pytest.Captur
 def test_refined_file_passes_make_check_and_is_refined_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, score = f"{LENET}CONFIG_LEARNING_RATE=0.001|0.01|0.1\n", near(LEARNING_RATE=0.03)
     dir = finished(tmp_path / "s", text, score)
-    assert refine(dir)[1][-1] == "CONFIG_LEARNING_RATE=0.00316|0.01|0.0316"
+    assert refine(dir)[1][-1] == "CONFIG_LEARNING_RATE=0.005|0.01|0.02"
     assert main(["check", "--range", str(dir.path / "refined")]) == 0
     assert "cartesian 3 -> legal 3 -> distinct 3" in capsys.readouterr().out.splitlines()[-1]
     again = finished(tmp_path / "t", (dir.path / "refined").read_text(), score, file=tmp_path / "refined")
 
-    assert refine(again)[1][-1] == "CONFIG_LEARNING_RATE=0.0178|0.0316|0.0562"
+    assert refine(again)[1][-1] == "CONFIG_LEARNING_RATE=0.0141|0.02|0.0283"
     assert (again.path / "refined").read_text().count("# refine: was") == 1  # nothing of the first round is left
     assert (again.path / "refined").read_text().count("# Refined from") == 1
 

@@ -13,7 +13,8 @@ from ksweep.analysis.load import SEED, SweepState
 from ksweep.analysis.ranking import Group, Ranking
 from ksweep.space.values import Sampled, ValueProblem, parse_values
 
-_MOST_VALUES = 8  # of an axis of numbers; one with more is put into bins
+_MOST_VALUES = 8  # of an axis of numbers; one with more is put into bins,
+_MOST_REPEATED = 20  # unless it is a list of up to so many that have some settings each
 _MOST_BINS = 5
 _LEAST_IN_BIN = 4
 
@@ -116,7 +117,7 @@ def _axis(symbols: tuple[str, ...], planned: list[str], sampled_text: str, group
     sampled = _sampled(sampled_text) if are_numbers else None
     if not planned and are_numbers:
         values.sort(key=lambda value: (as_float(value), value))
-    if not are_numbers or (sampled is None and len(values) <= _MOST_VALUES):
+    if not are_numbers or (sampled is None and not _needs_bins(values, found)):
         level_of = {value: index for index, value in enumerate(values)}
         return SweptAxis(symbols=symbols, values=tuple(values), levels=tuple(values), level_of=level_of)
     values.sort(key=lambda value: (as_float(value), value))
@@ -136,6 +137,12 @@ def _sampled(text: str) -> Sampled | None:
     except ValueProblem:
         return None
     return found if isinstance(found, Sampled) else None
+
+
+def _needs_bins(values: Sequence[str], counts: Mapping[str, int]) -> bool:
+    """Whether a value by itself says too little."""
+    is_repeated = sum(counts.values()) >= _LEAST_IN_BIN * len(values)
+    return len(values) > (_MOST_REPEATED if is_repeated else _MOST_VALUES)
 
 
 def _bins(values: list[str], counts: Mapping[str, int]) -> list[list[str]]:

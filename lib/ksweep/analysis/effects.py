@@ -40,9 +40,9 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class MainEffect:
-    """One axis. `levels`: in the order of the range file; numbers of a sampled axis, and of one with more than 8 values, in up to
-    5 bins with about as many settings each (`0.0012 to 0.0046`). `is_active_everywhere` is False for an axis that some settings
-    do not have."""
+    """One axis. `levels`: in the order of the range file; numbers of a sampled axis, and of a list of more than 8 with few
+    settings each (or more than 20), in up to 5 bins with about as many settings each (`0.0012 to 0.0046`). `is_active_everywhere`
+    is False for an axis that some settings do not have."""
 
     symbol: str
     levels: tuple[Level, ...]
@@ -51,17 +51,19 @@ class MainEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class Interaction:
-    """Two axes. `cells`: (value of the first, of the second) -> the goal over the settings there; combinations that nobody ran
-    are not in it.
+    """Two axes. `cells`: (value of the first, of the second) -> the goal over the settings there; of the `num_combinations` there
+    are, those without a setting that counts are not in it.
 
-    `share`: of the variance of the cells' means, the part that the sum of both axes' effects does not explain, 0 to 1.
-    `departure`: the root mean square of that part, in the goal's unit. Both are None where not every combination was run, or the
-    means are all the same. `chance`: the share to be expected if there were no interaction but only noise: that over seeds where
-    all cells have the same settings otherwise, else that of the other axes as well; None where this is not known.
+    `share`: of the variance of the cells' means, the part that the sum of both axes' effects, fitted by least squares, does not
+    explain, 0 to 1. `departure`: the root mean square of that part, in the goal's unit. Both are None where there are so few
+    cells that such a sum fits any values, or the means are all the same. `chance`: the share to be expected if there were no
+    interaction but only noise: that over seeds where all cells have the same settings otherwise, else that of the other axes as
+    well; None where this is not known.
     """
 
     symbols: tuple[str, str]
     cells: dict[tuple[str, str], Spread]
+    num_combinations: int
     share: float | None = None
     departure: float | None = None
     chance: float | None = None
@@ -222,36 +224,41 @@ def _interaction(
         for column in columns
         if (row, column) in members
     }
-    pair = Interaction(symbols=(first.name, second.name), cells=cells)
-    if len(members) < len(first.levels) * len(second.levels):
-        return pair
-    means = [[fmean(setting.goal for setting in members[row, column]) for column in columns] for row in rows]
-    total, departure = _variances(means)
-    if total == 0:
+    pair = Interaction(symbols=(first.name, second.name), cells=cells, num_combinations=len(first.levels) * len(second.levels))
+    total, departure, degrees = _fit_of_sum({place: fmean(setting.goal for setting in cell) for place, cell in members.items()})
+    if total == 0 or degrees == 0:
         return pair
     others = [axis.name for axis in axes if axis not in (first, second)]
     expected = _noise_of_means(list(members.values()), others)
-    degrees = (len(rows) - 1) * (len(columns) - 1) / (len(rows) * len(columns))
-    return Interaction(
-        symbols=pair.symbols,
-        cells=cells,
+    return replace(
+        pair,
         share=departure / total,
         departure=math.sqrt(departure),
-        chance=None if expected is None else min(1.0, expected * degrees / total),
+        chance=None if expected is None else min(1.0, expected * degrees / len(members) / total),
     )
 
 
-def _variances(means: list[list[float]]) -> tuple[float, float]:
-    """Of a table: the variance of its cells, and of what is left of them without row and column means. (0, 0) when all cells are
-    the same, but for rounding, or too far apart for a float."""
-    rows, columns = [fmean(row) for row in means], [fmean(column) for column in zip(*means, strict=True)]
-    middle = fmean(rows)
-    spans = [value - middle for row in means for value in row]
-    rest = [value - rows[i] - columns[j] + middle for i, row in enumerate(means) for j, value in enumerate(row)]
-    largest = max(map(abs, spans))
-    if not 1e-150 < largest < 1e150 or largest <= _NOISE * max(abs(value) for row in means for value in row):
-        return 0.0, 0.0
-    return fmean(span * span for span in spans), fmean(value * value for value in rest)
+def _fit_of_sum(means: Mapping[tuple[int, int], float]) -> tuple[float, float, int]:
+    """Of a table, whole or with gaps: the variance of its cells, what is left of it when the best sum of a part for each row and
+    one for each column is taken away, and the degrees of freedom of what is left."""
+    import numpy as np
+
+    total = _variance(list(means.values()))
+    middle = fmean(means.values())
+    rows, columns = (sorted({place[side] for place in means}) for side in (0, 1))
+    terms = np.array([[*(row == r for r in rows), *(column == c for c in columns)] for row, column in means], dtype=float)
+    spans = np.array([value - middle for value in means.values()])
+    parts, _, rank, _ = np.linalg.lstsq(terms, spans)
+    return total, float(np.mean((spans - terms @ parts) ** 2)) if total else 0.0, len(means) - int(rank)
+
+
+def _variance(values: Sequence[float]) -> float:
+    """0 when they are all the same, but for rounding, or too far apart for a float."""
+    middle = fmean(values)
+    largest = max(abs(value - middle) for value in values)
+    if not 1e-150 < largest < 1e150 or largest <= _NOISE * max(map(abs, values)):
+        return 0.0
+    return fmean((value - middle) ** 2 for value in values)
 
 
 def _noise_of_means(cells: Sequence[Sequence[Setting]], others: Sequence[str]) -> float | None:
@@ -271,7 +278,7 @@ def _noise_of_means(cells: Sequence[Sequence[Setting]], others: Sequence[str]) -
 def _noise_share(settings: Sequence[Setting]) -> float | None:
     """Of the variance between settings, what the noise of their means would give by itself; None where seeds do not tell."""
     noise = _noise_of_means([[setting] for setting in settings], [])
-    total, _ = _variances([[setting.goal] for setting in settings])
+    total = _variance([setting.goal for setting in settings])
     return None if noise is None or total == 0 else min(1.0, noise * (1 - 1 / len(settings)) / total)
 
 

@@ -1,5 +1,7 @@
 """Effects, importance, the front and early epochs in words, for sweep_analysis.txt."""
 
+from collections.abc import Sequence
+
 from ksweep.analysis.effects import Effects, Importance, Interaction, MainEffect
 from ksweep.analysis.fidelity import rank_correlations
 from ksweep.analysis.findings import Findings
@@ -18,15 +20,18 @@ _WARNINGS_SHOWN = 12
 def effects_block(findings: Findings) -> list[str]:
     """Warnings, a table for each axis, importance, the strongest interactions. Empty where nothing can be said."""
     effects, goal = findings.effects, findings.ranking.objective
-    if not effects.main:
+    if not (effects.main or effects.warnings):
         return []
     first = f", the first of {len(findings.ranking.objectives.goals)} goals" if findings.ranking.has_fronts else ""
     lines = [_RULE, f"EFFECTS ON {one_line(goal)}{first}:", _THIN]
     lines += [f"Note: {line}." for line in effects.warnings[:_WARNINGS_SHOWN]]
     hidden = len(effects.warnings) - _WARNINGS_SHOWN
     lines += [f"... and {plural(hidden, 'note')} more, in report.html"] if hidden > 0 else []
+    if not effects.main:
+        return lines
     lines += [] if not effects.warnings else [""]
-    lines.append("mean: of the goal over settings (their seeds averaged first), with its 95% t interval.")
+    over_seeds = "the median over their seeds" if findings.ranking.aggregate == "median" else "their seeds averaged first"
+    lines.append(f"mean: of the goal over settings ({over_seeds}), with its 95% t interval.")
     if any(level.effect for effect in effects.main for level in effect.levels):
         lines.append("better by: than the axis's other values with all else equal, worse below 0; n: of such comparisons.")
     else:
@@ -97,21 +102,29 @@ def _interactions(effects: Effects, goal: str) -> list[str]:
     if not effects.interactions:
         return []
     if not found:
-        return ["", "Interactions: of no two axes was every combination of values run."]
+        return ["", f"Interactions: not known: {_why_no_share(effects.interactions)}."]
     rows = [_pair_row(pair, goal) for pair in found[:_PAIRS_SHOWN]]
     lines = ["", f"Strongest interactions ({len(rows)} of {plural(len(effects.interactions), 'pair')}):"]
-    lines += table(["axes", "departure", "share", "by chance"], rows, left=["axes"])
+    lines += table(["axes", "departure", "share", "by chance", "combinations"], rows, left=["axes"])
     return [
         *lines,
         "departure: root mean square of what the sum of both effects does not explain; share: its part of the variance that both",
-        "explain; by chance: what noise alone gives on average, the largest of many pairs more (-: one seed each, not known).",
+        "explain; by chance: what noise alone gives on average, the largest of many pairs more (-: one seed each, not known);",
+        "combinations: pairs of values with a setting that counts, of all.",
     ]
 
 
 def _pair_row(pair: Interaction, goal: str) -> list[str]:
     chance = MISSING if pair.chance is None else f"{100 * pair.chance:.1f}%"
     share = MISSING if pair.share is None else f"{100 * pair.share:.1f}%"
-    return [one_line(" x ".join(pair.symbols)), number(goal, pair.departure), share, chance]
+    cells = f"{len(pair.cells)} of {pair.num_combinations}"
+    return [one_line(" x ".join(pair.symbols)), number(goal, pair.departure), share, chance, cells]
+
+
+def _why_no_share(pairs: Sequence[Interaction]) -> str:
+    if all(len(pair.cells) == pair.num_combinations for pair in pairs):
+        return "all combinations of values have the same mean"
+    return "too few combinations of two axes' values have a setting that counts"
 
 
 def front_facts_block(ranking: Ranking) -> list[str]:

@@ -14,13 +14,16 @@ _NUM_EPOCHS = re.compile(r"^CONFIG_NUM_EPOCHS=(\d+)$", re.MULTILINE)
 @dataclass(frozen=True, kw_only=True)
 class Effort:
     """`spent`: epochs that were trained; `full`: epochs of all runs, had none been stopped early, None where that is not known.
+    `saved`: those that the runs which were stopped early did not train; what a run that failed, or has not ended, still lacks is
+    not saved.
 
-    What a run took over from another one's checkpoint counts in neither.
+    What a run took over from another one's checkpoint counts in none.
     `stopped_at`: epoch -> number of runs that were stopped after it, in order.
     """
 
     spent: int
     full: int | None
+    saved: int
     stopped_at: dict[int, int]
 
 
@@ -31,9 +34,11 @@ def effort(state: SweepState) -> Effort:
     longest = max((length for length in lengths if length), default=max(reached, default=0))
     pruned = Counter(epoch for run, epoch in zip(state.runs, reached, strict=True) if run.status is Status.PRUNED)
     taken_over = sum(_taken_over(run) for run in state.runs)
+    left = [(length or longest) - epoch for length, epoch in zip(lengths, reached, strict=True)]
     return Effort(
         spent=sum(reached) - taken_over,
         full=sum(length or longest for length in lengths) - taken_over if longest else None,
+        saved=sum(max(0, epochs) for run, epochs in zip(state.runs, left, strict=True) if run.status is Status.PRUNED),
         stopped_at=dict(sorted(pruned.items())),
     )
 

@@ -1,10 +1,13 @@
 """Why a setting is the best one of its sweep, in lines for the head of a configuration file."""
 
+import shlex
 import time
 from pathlib import Path
 
 from ksweep.analysis.findings import Findings
 from ksweep.analysis.formats import MISSING, mean_and_interval, mean_and_spread, one_line, plural
+from ksweep.analysis.load import SweepState
+from ksweep.analysis.pareto import front_facts
 from ksweep.analysis.ranking import Group, Ranking, Verdict
 from ksweep.analysis.text import (
     counts_text,
@@ -40,8 +43,7 @@ def best_of(findings: Findings) -> Group:
 def evidence(findings: Findings, best: Group) -> list[str]:
     """What the sweep was, how good `best` is in it, how sure that is, what it is tied with."""
     state, ranking = findings.state, findings.ranking
-    so_far = " so far" if state.num_finished < len(state.runs) else ""
-    lines = [f"{one_line(state.record.name)}: its best setting{so_far}, {configs_of(best)}", ""]
+    lines = [f"{one_line(state.record.name)}: its best setting{so_far(state)}, {configs_of(best)}", ""]
     if notice := failure_notice(state):
         lines += [f"{notice}.", ""]
     facts = _facts(findings, best)
@@ -71,10 +73,15 @@ def _facts(findings: Findings, best: Group) -> dict[str, str]:
     return facts
 
 
+def so_far(state: SweepState) -> str:
+    """What follows the word "best" where the sweep has not finished."""
+    return " so far" if state.num_finished < len(state.runs) else ""
+
+
 def from_here(path: Path) -> str:
-    """`path` as it would be typed: relative where it lies below the present directory."""
+    """`path` as it would be typed: relative where it lies below the present directory, quoted where a shell needs that."""
     full = path.absolute()
-    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
+    return shlex.quote(str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full))
 
 
 def configs_of(best: Group) -> str:
@@ -106,7 +113,7 @@ def _rivals(ranking: Ranking, best: Group) -> list[str]:
     """The settings that it cannot be told from, or that share the front with it."""
     if ranking.has_fronts:
         rivals = [group for group in ranking.front if group is not best]
-        title = f"The first of a front of {len(rivals) + 1}, none of them better than another; the others:"
+        title = f"The first of a front of {len(rivals) + 1}, none of them better than another{_knee(ranking, best)}; the others:"
     else:
         rivals = [group for group in ranking.ranked if group.verdict is Verdict.TIED]
         title = "Tied with it:"
@@ -117,3 +124,10 @@ def _rivals(ranking: Ranking, best: Group) -> list[str]:
         lines.append(f"  {configs_of(group)}: {', '.join(scores)}  {values}".rstrip())
     lines += [f"  and {len(rivals) - _SHOWN} more"] if len(rivals) > _SHOWN else []
     return [title, *lines] if rivals else []
+
+
+def _knee(ranking: Ranking, best: Group) -> str:
+    facts = front_facts(ranking)
+    if facts is None or facts.knee is None:
+        return ""
+    return ", and its knee" if facts.knee is best else f"; the knee is {configs_of(facts.knee)}"

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ksweep.analysis.evidence import configs_of
+from ksweep.analysis.evidence import configs_of, so_far
 from ksweep.analysis.findings import Findings
 from ksweep.analysis.formats import MISSING, duration, interval_of, number, one_line, plural, table
 from ksweep.analysis.load import RunRecord, SweepState
@@ -140,7 +140,7 @@ class FinalTest:
 def final_text(test: FinalTest) -> str:
     """The whole of final_report.txt, its newline at the end included."""
     name, ranked_by = one_line(test.sweep.record.name), one_line(test.sweep.objectives.text)
-    lines = [f"Final test of {name}: {configs_of(test.chosen)}, the best by {ranked_by}", _RULE]
+    lines = [f"Final test of {name}: {configs_of(test.chosen)}, the best{so_far(test.sweep)} by {ranked_by}", _RULE]
     lines += [f"CONFIG_{key}={one_line(value)}" for key, value in test.chosen.values.items()]
     lines += ["", *_training(test), "", *_seeds_table(test), "", *_means_table(test), "", *textwrap.wrap(_verdict(test), _WIDTH)]
     bad = [

@@ -1,6 +1,7 @@
 """How numbers, durations, foreign text and tables are shown. A missing number is shown as `-`, never as 0."""
 
 import math
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -114,13 +115,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequen
 
 
 def _stacked(header: str, width: int) -> list[str]:
-    """LEARNING_RATE over a narrow column -> LEARNING_ / RATE; as few lines as fit into `width`, or the longest piece."""
-    *pieces, last = header.split("_")
-    pieces = [piece + "_" for piece in pieces] + [last]
+    """LEARNING_RATE over a narrow column -> LEARNING_ / RATE, an expression between its terms; as few lines as fit into `width`,
+    or the longest piece."""
+    pieces = re.split(r"(?<= )" if " " in header and "_" in header else r"(?<=_)", header)
     width = max(width, 8, *map(len, pieces))
     lines = [""]
     for piece in pieces:
         if len(lines[-1] + piece) > width:
             lines.append("")
         lines[-1] += piece
-    return lines
+    return [line.rstrip() for line in lines]

@@ -1,37 +1,42 @@
 """The results of a sweep without opening them all: what tables need of each result.json, kept in one file beside them.
 
-  index.jsonl    a header, then a list a line, of rows, one a result: its directory, what stat said of it, its fields; the last
-                 row of a run counts
+  index.jsonl    a header, then lines: checksum, and {"rows": of each result what stat said of it and its fields,
+                 "metrics": {name: the values of all rows, as JSON text}}; the last row of a run counts
 
 A row holds as long as stat says of result.json what it said then: the run directories stay the truth, and each is looked at.
 So the file may be deleted, torn, out of date or not writable at any time; what it does not tell is read from the runs again.
 A line is appended in one write, so that readers at the same time do no harm to each other. Small sweeps have no index.
+Metrics lie apart, column by column, since most readers ask for two or three of them and numbers take longest to read.
 """
 
 import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 from ksweep.contract.atomic import to_json, write_text
 from ksweep.contract.metrics import read_history
-from ksweep.contract.outcome import Result, Status
+from ksweep.contract.outcome import Result
 from ksweep.contract.paths import RunDir, SweepDir
 
 SEED = "SEED"  # the symbol whose values are repeats of one setting, not settings of their own
 WORTH_WRITING = 100  # results that had to be opened: fewer of them cost less than a file more in the sweep
 _TAIL_BYTES = 65536
-_RESULT, _METRICS = RunDir(Path()).result.name, RunDir(Path()).metrics.name
+_ABSENT: dict[str, Any] = {}  # what stands in a column for a run that has no such metric: no value of a metric
+_RESULT = RunDir(Path()).result.name
 
 
 class IndexedResult(NamedTuple):
     """One result.json: what stat said of it, and its fields but for `symbols_read` (of which it has SEED) and `effective`.
 
-    `id` is None where it cannot be understood, and `reason` tells why. `epochs`: how far the run got, see `epochs_in`.
+    `id` is None where it cannot be understood, and `reason` tells why.
     """
 
     run_dir: str
@@ -45,7 +50,6 @@ class IndexedResult(NamedTuple):
     attempt: int
     exit_code: int | None
     signal: int | None
-    metrics: dict[str, Any]
     started_at: float
     wall_s: float
     launch_s: float | None
@@ -53,12 +57,12 @@ class IndexedResult(NamedTuple):
     earlier: list[str]
     until: int | None
     seed: str | None
-    epochs: int | None
+    metrics: Mapping[str, Any]
 
     def result(self) -> Result:
         """As a record, without what is not kept here."""
         fields = {name: value for name, value in zip(self._fields, self, strict=True) if name in Result.__dataclass_fields__}
-        return Result.from_dict(fields)
+        return Result.from_dict(fields | {"metrics": dict(self.metrics)})
 
 
 _NONE = type(None)
@@ -66,9 +70,9 @@ _NUMBER = {int, float}
 _TYPES: dict[str, set[type]] = {
     "run_dir": {str}, "mtime_ns": {int}, "size": {int}, "inode": {int},
     "id": {str, _NONE}, "config": {str}, "status": {str}, "reason": {str}, "attempt": {int},
-    "exit_code": {int, _NONE}, "signal": {int, _NONE}, "metrics": {dict},
+    "exit_code": {int, _NONE}, "signal": {int, _NONE},
     "started_at": _NUMBER, "wall_s": _NUMBER, "launch_s": _NUMBER | {_NONE}, "slot": {int, _NONE}, "earlier": {list},
-    "until": {int, _NONE}, "seed": {str, _NONE}, "epochs": {int, _NONE},
+    "until": {int, _NONE}, "seed": {str, _NONE}, "metrics": {dict},
 }  # fmt: skip
 _STATUS = IndexedResult._fields.index("status")
 _fields_of = attrgetter(*IndexedResult._fields[4:-2])
@@ -128,18 +132,18 @@ class ResultIndex:
             header, *lines = self._dir.index.read_bytes().split(b"\n")
         except OSError:
             return {}
-        rows = _parse([line for line in lines if line]) if header == _HEADER.encode() else []
-        known = {row[0]: IndexedResult._make(row) for row in rows}
-        self._is_appendable = len(known) > len(rows) / 2  # else most of it is out of date, or of no use
+        found = [result for line in lines for result in _parse(line)] if header == _HEADER.encode() else []
+        known = {result.run_dir: result for result in found}
+        self._is_appendable = len(known) > 0.8 * len(found)  # else much of it is out of date, or it is of no use
         return known
 
     def _write(self, known: dict[str, IndexedResult]) -> None:
         """A sweep that cannot be written to is read all the same, only slower."""
         try:
             if self._is_appendable:
-                self._append(to_json(list(self._unwritten.values())))
+                self._append(_line(self._unwritten.values()))
             else:
-                write_text(self._dir.index, f"{_HEADER}\n{to_json(list(known.values()))}\n", sync=False)
+                write_text(self._dir.index, f"{_HEADER}\n{_line(known.values())}\n", sync=False)
                 self._is_appendable = True
         except OSError:
             pass
@@ -154,53 +158,88 @@ class ResultIndex:
             os.close(fd)
 
 
-def _parse(lines: list[bytes]) -> list[list[Any]]:
-    """The rows of these lines; a line that is torn or no row at all is left out."""
-    try:
-        blocks = json.loads(b"[" + b",".join(lines) + b"]")
-    except (ValueError, RecursionError):
-        blocks = list(_one_by_one(lines))
-    rows = [row for block in blocks if isinstance(block, list) for row in block]
-    if _are_rows(rows):
-        return rows
-    return [row for row in rows if _are_rows([row])]
+class _Columns:
+    """The metrics of the rows of one line. A column is read when it is first asked for."""
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self.texts = texts
+        self._values: dict[str, list[Any]] = {}
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self._values:
+            self._values[name] = orjson.loads(self.texts[name])
+        return self._values[name]
 
 
-def _one_by_one(lines: list[bytes]) -> Iterable[Any]:
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except (ValueError, RecursionError):
-            continue
+class _Metrics(Mapping[str, Any]):
+    """Those of one row."""
+
+    __slots__ = ("_columns", "_row")
+
+    def __init__(self, columns: _Columns, row: int) -> None:
+        self._columns, self._row = columns, row
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._columns[name][self._row]
+        if value == _ABSENT:
+            raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any mapping, without an exception for each run that lacks a metric."""
+        value = self._columns[name][self._row] if name in self._columns.texts else _ABSENT
+        return default if value == _ABSENT else value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._columns.texts if self._columns[name][self._row] != _ABSENT)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
-def _are_rows(rows: Sequence[Any]) -> bool:
-    """Whether all of them have the fields of an `IndexedResult`, in type."""
-    if not all(type(row) is list and len(row) == len(_TYPES) for row in rows):
-        return False
-    columns = zip(zip(*rows, strict=True), _TYPES.values(), strict=True) if rows else ()
-    return all(set(map(type, column)) <= types for column, types in columns) and {row[_STATUS] for row in rows} <= set(Status)
+def _line(results: Collection[IndexedResult]) -> str:
+    names = dict.fromkeys(name for result in results for name in result.metrics)
+    columns = {name: to_json([result.metrics.get(name, _ABSENT) for result in results]) for name in names}
+    text = to_json({"rows": [result[:-1] for result in results], "metrics": columns})
+    return f"{zlib.crc32(text.encode()):08x} {text}"
+
+
+def _parse(line: bytes) -> Iterator[IndexedResult]:
+    """The rows of a line; none of one that is torn, damaged or no line of ours."""
+    checksum, _, text = line.partition(b" ")
+    if checksum == b"%08x" % zlib.crc32(text):
+        block = orjson.loads(text)
+        columns = _Columns(block["metrics"])
+        for number, row in enumerate(block["rows"]):
+            yield IndexedResult._make((*row, _Metrics(columns, number)))
 
 
 def read_indexed(run_dir: str, path: str) -> IndexedResult | None:
     """The result.json at `path`, None when it is half written or just gone."""
     try:
         stat, text = _end_of(path)
-        record = json.loads(text.decode())
+        record = _value_of(text)
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     except OSError as error:
         return _not_understood(run_dir, (0, 0, 0), error)
-    metrics = path.removesuffix(_RESULT) + _METRICS
-    return _understood(run_dir, file_key(stat), record, metrics) if isinstance(record, dict) else None
+    return _understood(run_dir, file_key(stat), record) if isinstance(record, dict) else None
 
 
-def _understood(run_dir: str, key: tuple[int, int, int], record: dict[str, Any], metrics: str) -> IndexedResult:
+def _value_of(text: bytes) -> Any:
+    """Of JSON text; ValueError or RecursionError where it is none. What orjson refuses (NaN, huge numbers) may still be read."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text.decode())
+
+
+def _understood(run_dir: str, key: tuple[int, int, int], record: dict[str, Any]) -> IndexedResult:
     read = record.get("symbols_read")
     seed = read.get(SEED) if isinstance(read, dict) else None
     try:
         result = Result.from_dict(record)
-        row = [run_dir, *key, *_fields_of(result), seed, epochs_in(metrics)]
+        row = [run_dir, *key, *_fields_of(result), seed, result.metrics]
         row[_STATUS] = str(result.status)
         for value, (name, types) in zip(row, _TYPES.items(), strict=True):
             if type(value) not in types or (float in types and value is not None and as_number(value) is None):
@@ -212,7 +251,7 @@ def _understood(run_dir: str, key: tuple[int, int, int], record: dict[str, Any],
 
 def _not_understood(run_dir: str, key: tuple[int, int, int], error: Exception) -> IndexedResult:
     result = Result(id="", config="", reason=f"result.json cannot be understood ({error})")
-    found = IndexedResult._make([run_dir, *key, *_fields_of(result), None, None])
+    found = IndexedResult._make([run_dir, *key, *_fields_of(result), None, {}])
     return found._replace(id=None, status=str(result.status))
 
 

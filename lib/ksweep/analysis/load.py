@@ -1,11 +1,13 @@
 """A sweep directory as records: what was asked for, and how each point stands. Reads only, also while the sweep runs."""
 
 import fcntl
+import gc
 import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,8 +56,7 @@ class RunRecord:
     def setting(self) -> object:
         """Equal for the repeats of one setting. Only a swept seed makes repeats: without it, points whose values are not known
         must not be taken for one setting."""
-        values = self.point.values
-        return frozenset(values.items() - {(SEED, values[SEED])}) if SEED in values else self.config
+        return _setting_of(self.point)
 
     @property
     def seed(self) -> str | None:
@@ -74,6 +75,11 @@ class RunRecord:
         """The epoch of its newest report; the number of reports where they name none; None before the first."""
         return epochs_in(self.dir.metrics)
 
+    @property
+    def wall_s(self) -> float | None:
+        """How long it took, in seconds; None before the end."""
+        return self.result.wall_s if self.result else None
+
     def metric(self, name: str) -> float | None:
         """A final metric; None where it is missing, not a number or not finite."""
         return as_number(self.metrics.get(name))
@@ -81,6 +87,11 @@ class RunRecord:
     def value(self, goal: Goal) -> float | None:
         """The value of a goal, from the final metrics; None where it cannot be computed."""
         return goal.value(self.metrics)
+
+
+def _setting_of(point: PointRecord) -> object:
+    values = point.values
+    return frozenset(values.items() - {(SEED, values[SEED])}) if SEED in values else point.config
 
 
 class _EndedRun(RunRecord):
@@ -91,7 +102,12 @@ class _EndedRun(RunRecord):
 
     def __init__(self, sweep: Path, point: PointRecord, indexed: IndexedResult) -> None:
         self.__dict__.update(  # the record is frozen
-            point=point, status=_STATUSES[indexed.status], reason=indexed.reason, indexed=indexed, _sweep=sweep
+            point=point,
+            status=_STATUSES[indexed.status],
+            reason=indexed.reason,
+            setting=_setting_of(point),
+            indexed=indexed,
+            _sweep=sweep,
         )
 
     @cached_property
@@ -110,9 +126,13 @@ class _EndedRun(RunRecord):
     def metrics(self) -> Mapping[str, Any]:
         return self.indexed.metrics
 
-    @property
+    @cached_property
     def epochs(self) -> int | None:
-        return self.indexed.epochs
+        return epochs_in(self.dir.metrics)
+
+    @property
+    def wall_s(self) -> float | None:
+        return self.indexed.wall_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +188,18 @@ def _last_activity(dir: SweepDir) -> int:
         return 0
 
 
+@contextmanager
+def no_cycles() -> Iterator[None]:
+    """Without the search for cycles, which looks again and again at the many records that are made, all of which are kept."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def load_sweep(dir: SweepDir) -> SweepState:
     """All of a sweep directory. RequestError when it is not one, or its sweep.json cannot be understood."""
     return SweepReader(dir).read()
@@ -183,6 +215,7 @@ class SweepReader:
         self._run_dirs: list[str] = []
         self._before: list[RunRecord | None] = []
 
+    @no_cycles()
     def read(self) -> SweepState:
         """All of the sweep directory. RequestError when it is not one, or its sweep.json cannot be understood."""
         record, objectives = self._read_plan()

@@ -14,7 +14,6 @@ luckiest of all; two-sided comparisons make up for that: what is truly best is m
 """
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from enum import StrEnum
 from functools import cache, lru_cache
 from typing import Any
 
-from ksweep.analysis.load import SEED, RunRecord, SweepState
+from ksweep.analysis.load import SEED, RunRecord, SweepState, no_cycles
 from ksweep.analysis.pareto import crowding, fronts
 from ksweep.contract.outcome import Status
 from ksweep.space.objective import Goal, Objectives
@@ -102,7 +101,7 @@ class Group:
     @property
     def wall_s(self) -> Spread:
         """The duration of the runs that count, in seconds."""
-        return spread(run.result.wall_s for run in self.counted if run.result)
+        return spread(run.wall_s for run in self.counted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +150,7 @@ class Ranking:
         return any(len(group.runs) > 1 for group in self.ranked + self.infeasible + self.unranked)
 
 
+@no_cycles()
 def rank(state: SweepState) -> Ranking:
     """Group, score and order the runs of a sweep by its own objectives and constraints."""
     objectives, aggregate = state.objectives, state.record.aggregate
@@ -190,7 +190,7 @@ def _score(runs: tuple[RunRecord, ...], objectives: Objectives, aggregate: str) 
             _over_seeds([constraint.violation(run.metrics) for run in scored], aggregate) for constraint in objectives.constraints
         ),
         aggregate=aggregate,
-        by_seed={run.seed: values[0] for run, values in scored.items() if run.seed is not None},
+        by_seed={seed: values[0] for run, values in scored.items() if (seed := run.seed) is not None},
     )
 
 
@@ -204,6 +204,7 @@ def _distance(group: Group) -> tuple[int, float]:
     return group.violations.count(None), sum(max(violation or 0.0, 0.0) for violation in group.violations)
 
 
+@lru_cache(maxsize=1 << 15)
 def _cost(group: Group) -> tuple[float, ...]:
     """Its scores, smaller being better."""
     pairs = zip(group.goals, group.scores, strict=True)
@@ -313,41 +314,35 @@ def spread(values: Iterable[float | None], aggregate: str = "mean") -> Spread:
 def _spread(found: tuple[float, ...], aggregate: str) -> Spread:
     if not found:
         return Spread(n=0)
-    n = len(found)
-    mean, sd = _mean_and_sd(found) if n > 1 else (found[0], None)
+    n, least, most = len(found), min(found), max(found)
+    mean, sd = _mean_and_sd(found) if least < most else (least, 0.0)  # of equal values it is theirs, to the last bit
+    sd = sd if n > 1 else None
     is_median = aggregate == "median"
     return Spread(
         n=n,
-        center=statistics.median(found) if is_median else mean,
+        center=_median(found) if is_median else mean,
         mean=mean,
         sd=sd,
         half_width=t_quantile(n - 1) * sd / math.sqrt(n) if sd is not None and not is_median else None,
-        minimum=min(found),
-        maximum=max(found),
+        minimum=least,
+        maximum=most,
     )
 
 
 def _mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """What statistics.mean and .stdev give, to the last bit and also where a loss has run away, five times as fast: by whole
-    numbers over one denominator, which for floats is the largest of theirs. No deviation where it is too large for a float."""
-    ratios = [value.as_integer_ratio() for value in values]
-    denominator = max(below for _, below in ratios)
-    wholes = [above * (denominator // below) for above, below in ratios]
-    n, total = len(values), sum(wholes)
-    squares = n * sum(whole * whole for whole in wholes) - total * total
+    """Sums are exact. Where a loss has run away, so that squares are too large for a float, no deviation."""
+    n = len(values)
     try:
-        return total / (n * denominator), _root(squares, n * (n - 1) * denominator * denominator)
+        mean = math.fsum(values) / n
+        return mean, math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / (n - 1))
     except OverflowError:
-        return total / (n * denominator), None
+        return math.fsum([value / n for value in values]), None
 
 
-def _root(above: int, below: int) -> float:
-    """sqrt(above / below) rounded once, as in CPython's statistics._float_sqrt_of_frac."""
-    shift = (above.bit_length() - below.bit_length() - 109) // 2
-    above, below = (above, below << 2 * shift) if shift >= 0 else (above << -2 * shift, below)
-    whole = math.isqrt(above // below)
-    whole |= whole * whole * below != above  # a last bit that says whether there is more, for the rounding
-    return float(whole << shift) if shift >= 0 else whole / (1 << -shift)
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return below / 2 + above / 2 if below < above else below
 
 
 @cache

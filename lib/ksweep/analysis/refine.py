@@ -3,9 +3,9 @@
 The region is the best setting and those tied with it; where no noise is known (one seed), the best fifth of the settings; with
 several objectives, the front.
 
-  list of numbers     the best value and, on either side, halfway to its neighbour (in the logarithm where the values are spaced
-                      so); at an end of the axis as far beyond it, within the limits of Kconfig; where other values of the
-                      region lie on a side, the farthest of them and halfway to it
+  list of numbers     the best value and, on either side, halfway to its neighbour; spaced in the logarithm: half and twice the
+                      best, or halfway to the neighbour where that is nearer; at an end of the axis as far beyond it, within the
+                      limits of Kconfig; where other values of the region lie on a side, the farthest of them and halfway to it
   list of words,      those of the region
   pairs
   distribution        of the same kind, from the least to the greatest value of the region and the best fifth, and a tenth of the
@@ -30,6 +30,7 @@ from ksweep.space.values import Sampled, decimal_text, parse_decimal, value_text
 _TOP = Fraction(1, 5)  # of the settings: the region where no noise is known, and what distributions are narrowed to
 _MARGIN = Decimal("0.1")  # of the old width
 _DIGITS = 3  # of a number halfway in the logarithm, and of the ends of a distribution
+_LOG_STEP = 2  # to either side of the best, where neighbours in the logarithm lie far apart
 _LOG_RATIO = 3  # two values so far apart are taken as spaced in the logarithm
 
 
@@ -80,7 +81,14 @@ def region_text(ranking: Ranking) -> str:
         return f"the front: {num} of {total}"
     if any(group.verdict in (Verdict.TIED, Verdict.BEHIND) for group in ranking.ranked):
         return f"the best and those tied with it: {num} of {total}"
-    return f"the best fifth: {num} of {total} (one seed: nothing is known of the noise)"
+    return f"the best fifth: {num} of {total} ({_why_no_noise(ranking)}: nothing is known of the noise)"
+
+
+def _why_no_noise(ranking: Ranking) -> str:
+    """Why no setting can be told from another by its seeds."""
+    if max((len(group.counted) for group in ranking.ranked), default=0) < 2:
+        return "one seed"
+    return "one setting" if len(ranking.ranked) == 1 else "no difference has a spread"
 
 
 def score_text(group: Group) -> str:
@@ -190,6 +198,11 @@ class Around:
         middle = self._halfway(self._best, far)
         if middle is None:
             self.reasons.append(f"{where}: nothing lies between {_text(self._best)} and {_text(far)}")
+        elif not tied and (step := self._log_step(sign)) is not None and abs(step - self._best) < abs(middle - self._best):
+            self.reasons.append(
+                f"{where}: {_text(step)}, {'half' if sign < 0 else 'twice'} the best; the neighbour is {_text(far)}"
+            )
+            return [step]
         else:
             self.reasons.append(
                 f"{where}: {_text(middle)}, halfway to {_text(far)}" + (", which is in the region" if tied else "")
@@ -197,7 +210,7 @@ class Around:
         return [number for number in (middle, far if tied else None) if number is not None]
 
     def _beyond(self, sign: int, where: str) -> list[Decimal]:
-        """Past the end of the old values, as far as halfway to the neighbour on the other side; within the limits of Kconfig."""
+        """Past the end of the old values, as far as the new number on the other side; within the limits of Kconfig."""
         limit = self._limits.low if sign < 0 else self._limits.high
         new = self._mirrored(sign)
         end = f"the best is the {'least' if sign < 0 else 'greatest'} of the old values"
@@ -221,7 +234,8 @@ class Around:
     def _mirrored(self, sign: int) -> Decimal:
         other = self._old[1] if sign < 0 else self._old[-2]
         if self._is_log and other > 0 and self._best > 0:
-            exact = self._best * (self._best / other).sqrt()
+            factor = (self._best / other).sqrt()
+            exact = self._best * min(max(factor, 1 / Decimal(_LOG_STEP)), Decimal(_LOG_STEP))
         else:
             exact = self._best + (self._best - other) / 2
         if exact <= 0 < self._old[0]:
@@ -229,6 +243,13 @@ class Around:
         new = self._rounded(exact)
         grain = Decimal(self._grain)
         return new if (new - self._best) * sign > 0 else self._best + sign * grain
+
+    def _log_step(self, sign: int) -> Decimal | None:
+        """Half or twice the best; None where the values are not spaced in the logarithm."""
+        if not self._is_log or self._best <= 0:
+            return None
+        step = self._rounded(self._best * _LOG_STEP if sign > 0 else self._best / _LOG_STEP)
+        return step if step not in (0, self._best) else None
 
     def _halfway(self, one: Decimal, other: Decimal, *, is_log: bool | None = None) -> Decimal | None:
         """A number strictly between, with few digits; None where there is none."""

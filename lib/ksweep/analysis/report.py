@@ -18,7 +18,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ksweep.analysis.effects import Interaction, MainEffect
+from ksweep.analysis.effects import Importance, Interaction, MainEffect
 from ksweep.analysis.findings import Findings
 from ksweep.analysis.formats import (
     MISSING,
@@ -218,7 +218,7 @@ def _front(ranking: Ranking) -> str:
 {_text(criterion(ranking))}.</p>{_table([*goals, *ranking.columns, "configs"], rows)}{more}</section>"""
 
 
-def _notes(lines: list[str]) -> str:
+def _notes(lines: Sequence[str]) -> str:
     return '<ul class="notes">' + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>" if lines else ""
 
 
@@ -291,21 +291,39 @@ def _effects(findings: Findings) -> str:
     effects, goal = findings.effects, findings.ranking.objective
     if not (effects.main or effects.interactions or effects.importance):
         return ""
-    warnings = "".join(f'<p class="note">{_text(line)}</p>' for line in effects.warnings)
-    parts = [f"<p>Of {_text(goal)}; the unit is a setting, its seeds are repeats.</p>", warnings]
+    parts = [f"<p>Of {_text(goal)}; the unit is a setting, its seeds are repeats.</p>", _notes(effects.warnings)]
     if effects.importance:
-        rows = [
-            [_text(name), f'<meter min="0" max="1" value="{share:.4f}"></meter>', f"{100 * share:.1f}%"]
-            for name, share in effects.importance.shares.items()
-        ]
-        caption = f"Importance over {plural(effects.importance.num_settings, 'setting')}: {effects.importance.method}"
-        parts.append(_table(["axis", "share of variance", ""], rows, caption))
+        parts.append(_importance(effects.importance))
     parts += [_main_effect(effect, goal) for effect in effects.main]
-    by_share = sorted(effects.interactions, key=lambda found: -(found.share or 0.0))
-    parts += [_interaction(found, findings.ranking) for found in by_share[:_INTERACTIONS_SHOWN]]
-    if len(by_share) > _INTERACTIONS_SHOWN:
-        parts.append(f"<p>The {_INTERACTIONS_SHOWN} strongest of {len(by_share)} pairs.</p>")
+    parts += [_interaction(found, findings.ranking) for found in effects.interactions[:_INTERACTIONS_SHOWN]]
+    if len(effects.interactions) > _INTERACTIONS_SHOWN:
+        parts.append(f"<p>The {_INTERACTIONS_SHOWN} strongest of {len(effects.interactions)} pairs.</p>")
     return f'<section id="effects"><h2>What each axis does</h2>{"".join(parts)}</section>'
+
+
+def _importance(importance: Importance) -> str:
+    rows = [
+        [
+            _text(name),
+            f'<meter min="0" max="1" value="{share:.4f}"></meter>',
+            f"{100 * share:.1f}%",
+            _share_of(importance, name),
+        ]
+        for name, share in importance.shares.items()
+    ]
+    caption = f"Importance over {plural(importance.num_settings, 'setting')}: {importance.method}"
+    if importance.fit is not None:
+        caption += f"; settings left out are predicted with R2 {importance.fit:.2f}"
+    if importance.noise is not None:
+        caption += f"; noise over seeds alone would give {100 * importance.noise:.1f}%"
+    return _table(["axis", "share of variance", "", "of"], rows, caption)
+
+
+def _share_of(importance: Importance, axis: str) -> str:
+    """The settings that a share is of: an axis may not be there in all."""
+    if axis in importance.partial:
+        return f"{plural(importance.partial[axis], 'setting')} that have it"
+    return "all settings"
 
 
 def _main_effect(effect: MainEffect, goal: str) -> str:
@@ -352,8 +370,16 @@ def _interaction(found: Interaction, ranking: Ranking) -> str:
         [f"<b>{_text(down)}</b>", *(cell(found.cells.get((down, value))) for value in across)]
         for down in dict.fromkeys(value for value, _ in found.cells)
     ]
-    share = "" if found.share is None else f": {100 * found.share:.1f}% of what the two explain is not the sum of both"
-    return _table([f"{first} \\ {second}", *across], rows, f"{first} and {second}{share}")
+    return _table([f"{first} \\ {second}", *across], rows, f"{first} and {second}{_beyond_the_sum(found)}")
+
+
+def _beyond_the_sum(found: Interaction) -> str:
+    if found.share is None:
+        return ""
+    by_chance = "" if found.chance is None else f" (by chance about {100 * found.chance:.1f}%)"
+    num_run = len(found.cells)
+    run = "" if num_run == found.num_combinations else f"; {num_run} of {found.num_combinations} combinations were run"
+    return f": {100 * found.share:.1f}% of what the two explain is not the sum of both{by_chance}{run}"
 
 
 def _plan(state: SweepState) -> str:

@@ -218,9 +218,9 @@ def _curve_value(value: float | None) -> float | None:
 def parallel_coordinates(findings: Findings) -> dict[str, Any] | None:
     """`axes`, and `lines` of {setting, at: one number an axis, good: 1 for the best to 0}.
 
-    An axis of few values is {name, kind: category, labels}, and `at` numbers its labels; one of many numbers is {name, kind: value or
-    log, share, low, high, foot}: `foot` lies below `low`, for the settings without a value; None where each has one. Only settings
-    that count; None where there are fewer than two, or nothing was swept.
+    An axis of few values is {name, kind: category, labels}, and `at` numbers its labels; one of many numbers is {name, kind:
+    value or log, share, low, high, foot}, where `foot` lies below `low` for the settings without a value, or is None. Only
+    settings that count; None where there are fewer than two, or nothing was swept.
     """
     ranking = findings.ranking
     groups = [*ranking.ranked, *ranking.infeasible]
@@ -249,9 +249,8 @@ def _swept_axis(texts: list[str | None]) -> Axis:
     found.sort(key=lambda text: (numbers[text] or 0.0, "") if are_numbers else (0.0, text))
     rows = [*([None] if None in texts else []), *found]
     place = {text: index for index, text in enumerate(rows)}
-    return {"kind": "category", "labels": [MISSING if text is None else one_line(text) for text in rows]}, [
-        place[t] for t in texts
-    ]
+    labels = [MISSING if text is None else one_line(text) for text in rows]
+    return {"kind": "category", "labels": labels}, [place[text] for text in texts]
 
 
 def _measured_axis(values: list[float | None], metric: str) -> Axis:
@@ -263,8 +262,8 @@ def _measured_axis(values: list[float | None], metric: str) -> Axis:
         return {"kind": "category", "labels": rows}, [0 if value is None else len(rows) - 1 for value in values]
     low, high = min(known), max(known)
     is_log = low > 1 / _FARTHEST and high / low > 100
-    foot = None
-    if len(known) < len(values):
-        foot = max(1 / _FARTHEST, low * (low / high) ** _FOOT) if is_log else low - _FOOT * (high - low)
-    axis = {"kind": "log" if is_log else "value", "share": is_share(metric), "low": low, "high": high, "foot": foot}
-    return axis, [foot if value is None else max(low, min(high, value)) for value in values]
+    foot = max(1 / _FARTHEST, low * (low / high) ** _FOOT) if is_log else low - _FOOT * (high - low)
+    has_foot = len(known) < len(values)
+    axis = {"kind": "log" if is_log else "value", "share": is_share(metric), "low": low, "high": high}
+    at = [foot if value is None else max(low, min(high, value)) for value in values]
+    return axis | {"foot": foot if has_foot else None}, at

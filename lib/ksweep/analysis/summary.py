@@ -26,7 +26,7 @@ def summary_rows(state: SweepState) -> list[Row]:
     """The table, one row an active point in the order of the plan."""
     symbols = list(dict.fromkeys(name for run in state.runs for name in run.point.values))
     readers = {name: _reader([run.point.values[name] for run in state.runs if name in run.point.values]) for name in symbols}
-    metrics = sorted({*_METRICS, *(name for run in state.runs if run.result for name in run.result.metrics)})
+    metrics = sorted({*_METRICS, *(name for run in state.runs for name in run.metrics)})
     return [_row(run, readers, metrics) | _computed(run, state.objectives) for run in state.runs]
 
 

@@ -2,10 +2,9 @@
 
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ksweep.analysis.effects_text import effects_block, fidelity_block, front_facts_block
 from ksweep.analysis.effort import effort
-from ksweep.analysis.findings import Findings
 from ksweep.analysis.formats import (
     MISSING,
     duration,
@@ -24,6 +23,9 @@ from ksweep.analysis.totals import totals, totals_lines
 from ksweep.contract.outcome import Status
 from ksweep.contract.paths import SweepDir
 from ksweep.space.objective import Goal
+
+if TYPE_CHECKING:
+    from ksweep.analysis.findings import Findings
 
 _RULE = "=" * 60
 _THIN = "-" * 40
@@ -59,8 +61,10 @@ def _wrapped(text: str, width: int | None) -> str:
     return text if width is None else "\n".join(textwrap.fill(line, width) for line in text.splitlines())
 
 
-def analysis_text(findings: Findings) -> str:
+def analysis_text(findings: "Findings") -> str:
     """The whole of sweep_analysis.txt, its newline at the end included."""
+    from ksweep.analysis.effects_text import effects_block, fidelity_block  # a leaderboard needs none of it
+
     state, ranking = findings.state, findings.ranking
     blocks = [_failures_below(state), f"Hyperparameter Sweep Analysis\n{_RULE}", "\n".join(_overview(state, ranking))]
     if ranking.has_fronts and ranking.best:
@@ -174,6 +178,9 @@ def notes_on_best(ranking: Ranking) -> list[str]:
         return []
     notes = []
     tied = sum(group.verdict is Verdict.TIED for group in ranking.ranked)
+    equal = sum(group.rank == 1 for group in ranking.ranked[1:])
+    if equal:
+        notes.append(f"As good to the last digit: {plural(equal, 'setting')} (rank 1 as well); this one was planned first.")
     if tied:
         notes.append(f"Not distinguishable from it: {plural(tied, 'setting')} (tied, see below).")
     if len(ranking.ranked) > 1:
@@ -197,8 +204,9 @@ def _note_on_second(ranking: Ranking) -> list[str]:
         return []
     unit, scale = (" points", 100) if is_share(name) else ("", 1)
     low, high = (f"{scale * (found.mean + side * found.half_width):+.3g}" for side in (-1, 1))
+    in_what = " in the mean" if ranking.aggregate == "median" else ""
     text = (
-        f"The second, {second.counted[0].config}, differs by {scale * found.mean:+.3g}{unit} "
+        f"The second, {second.counted[0].config}, differs{in_what} by {scale * found.mean:+.3g}{unit} "
         f"(95% interval {low} to {high}, {plural(found.n, 'seed')} paired, p {p_text(second.p_value)} after Holm)."
     )
     more = seeds_to_separate(ranking)
@@ -240,6 +248,8 @@ def _details(ranking: Ranking, group: Group) -> list[str]:
 
 
 def _front_block(ranking: Ranking) -> list[str]:
+    from ksweep.analysis.effects_text import front_facts_block
+
     front = ranking.front
     what = "no other is at least as good in every objective and better in one: a choice, not a winner"
     lines = ["PARETO FRONT:", _THIN, f"{plural(len(front), 'setting')} of {len(ranking.ranked)}: than these, {what}."]
@@ -425,6 +435,8 @@ def legend(ranking: Ranking) -> str:
             "(t test, p of 0.05 or more after Holm's correction for all settings); behind: it is worse by more; unknown: that",
             "difference has no spread, with fewer than 2 seeds in common or the same difference on all.",
         ]
+        if ranking.aggregate == "median":
+            lines.append("Medians make the order; the test is of the mean difference, which one far-off seed can blur.")
     elif len(ranking.ranked) > 1:
         lines.append("One seed each: no spread is known, so close ranks may be chance (repeat them: CONFIG_SEED=1|2|3).")
     if ranking.unranked:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ksweep.analysis.effort import Effort, effort
 from ksweep.analysis.formats import duration
 from ksweep.analysis.load import SweepState
+from ksweep.analysis.plots.spans import spans
 from ksweep.contract.atomic import read_json
 from ksweep.contract.outcome import Status
 
@@ -12,7 +13,7 @@ from ksweep.contract.outcome import Status
 @dataclass(frozen=True, kw_only=True)
 class Totals:
     """Counts of runs and seconds. `num_runs`: those in the plan; `run_s`: all that ended, added up; `mean_run_s`: of those that
-    passed, None without any; `elapsed_s`: first start to last end, pauses included; `device`: of the first run, empty on a CPU."""
+    passed, None without any; `elapsed_s`: first start to last end, with pauses; `device`: of the first run, empty on a CPU."""
 
     num_runs: int
     num_ended: int
@@ -27,9 +28,7 @@ class Totals:
     @property
     def saved_s(self) -> float | None:
         """Seconds of runs that stopping early has saved, at the mean duration of an epoch; None where epochs are not known."""
-        if not self.effort.full or not self.effort.spent:
-            return None
-        return (self.effort.full - self.effort.spent) * self.run_s / self.effort.spent
+        return self.effort.saved * self.run_s / self.effort.spent if self.effort.spent else None
 
 
 def totals(state: SweepState) -> Totals:
@@ -37,7 +36,7 @@ def totals(state: SweepState) -> Totals:
     ended = [run for run in state.runs if run.result and run.status.is_final]
     results = [run.result for run in ended if run.result]
     passed = [result.wall_s for result in results if result.status is Status.PASSED]
-    begun = [result for result in results if result.started_at]
+    work = spans(state)  # a result tells the start of its last attempt, and the seconds of all
     first = read_json(ended[0].dir.provenance) if ended else None
     return Totals(
         num_runs=len(state.runs),
@@ -46,7 +45,7 @@ def totals(state: SweepState) -> Totals:
         num_pruned=sum(result.status is Status.PRUNED for result in results),
         run_s=sum(result.wall_s for result in results),
         mean_run_s=sum(passed) / len(passed) if passed else None,
-        elapsed_s=max((r.started_at + r.wall_s for r in begun), default=0.0) - min((r.started_at for r in begun), default=0.0),
+        elapsed_s=max((span.end for span in work), default=0.0) - min((span.start for span in work), default=0.0),
         device=str(first.get("device") or "") if isinstance(first, dict) else "",
         effort=effort(state),
     )
@@ -67,7 +66,7 @@ def totals_lines(found: Totals) -> list[str]:
     hours = "GPU-hours" if found.device else "slot-hours (on CPU cores)"
     spent, full = found.effort.spent, found.effort.full
     if full:
-        saved = f", {full - spent} not needed" if full > spent and found.num_ended == found.num_runs else ""
+        saved = f", {found.effort.saved} saved by pruning" if found.num_pruned else ""
         lines.append(f"Epochs: {spent} trained of {full}{saved}")
     saved_s = found.saved_s if found.num_pruned else None
     lines.append(

@@ -12,6 +12,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from ksweep.analysis.evidence import so_far
 from ksweep.analysis.final import ON_VALIDATION, FinalTest, counterpart, final_text
 from ksweep.analysis.load import load_sweep
 from ksweep.cli.best_command import Choice, choose
@@ -84,8 +85,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(tree: Tree, choice: Choice, num_seeds: int, epochs: str | None) -> _Plan:
-    metric = counterpart(choice.findings, choice.group)
+    metric, state = counterpart(choice.findings, choice.group), choice.findings.state
     text, notes = _range_text(tree, choice, metric, num_seeds)
+    if so_far(state):
+        notes.append(f"{state.num_finished} of {len(state.runs)} runs of the sweep have ended: this is its best setting so far")
     file = parse_range_text(text, Path(f"final test of {choice.run.config}"), tree.find_preset)
     expansion = tree.resolver.expand(file, {"NUM_EPOCHS": (epochs, "EPOCHS")} if epochs is not None else {})
     return _Plan(choice=choice, metric=metric, file=file, expansion=expansion, notes=[*choice.notes, *notes])

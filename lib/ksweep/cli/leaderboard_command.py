@@ -1,6 +1,7 @@
-"""The best settings of a sweep so far, also while it runs. Writes nothing."""
+"""The best settings of a sweep so far, also while it runs. Writes nothing but the index of a large sweep."""
 
 import argparse
+import gc
 
 from ksweep.analysis.formats import terminal_width
 from ksweep.analysis.text import ranking_text
@@ -16,4 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table; the exit code."""
     print(ranking_text(sweep_of(args), top=args.top, width=terminal_width()))
+    gc.freeze()  # the end of the process need not search thousands of records for cycles: a fifth of its time
     return 0

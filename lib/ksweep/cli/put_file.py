@@ -17,8 +17,14 @@ def put_file(path: Path, text: str) -> str:
         kept = f"; what was there is kept as {_put_aside(path)}" if path.exists() else ""
         write_text(path, text)
     except OSError as error:
-        raise RequestError(f"{path}: cannot be written ({error.strerror or error}); choose another place with OUT=") from None
+        raise RequestError(f"{path}: cannot be written ({_why(error, path)}); choose another place with OUT=") from None
     return f"written: {path}{kept}"
+
+
+def _why(error: OSError, path: Path) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{path.parent} is not a directory"
+    return error.strerror or str(error)
 
 
 def _put_aside(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Write a range file around the best region of a sweep, with the reason for each change as a comment.
 
-Of numbers: the best one and halfway to its neighbours, or as far beyond where it lies at an end. Of words: those of the best
-setting and of the settings tied with it. Distributions become narrower. All else stays as it is, and Kconfig checks the result.
+Of numbers: the best one and halfway to its neighbours (in the logarithm at most half and twice the best), or as far beyond where
+it lies at an end. Of words: those of the best setting and of the settings tied with it. Distributions become narrower. All else stays as it is, and Kconfig checks the result.
 Default file: refined, in the sweep's directory. Exit code 2 when there is nothing to refine, 1 when that is because runs failed.
 """
 
@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ksweep.analysis.evidence import best_of, configs_of, from_here
+from ksweep.analysis.evidence import best_of, configs_of, from_here, so_far
 from ksweep.analysis.findings import Findings, find
 from ksweep.analysis.formats import one_line, plural
 from ksweep.analysis.load import SEED
@@ -86,7 +86,10 @@ class Refinery:
     def told(self) -> list[str]:
         """What became of each axis."""
         best = " ".join(f"{name}={one_line(value)}" for name, value in self._best.values.items())
-        lines = [f"best: {score_text(self._best)}  {best}", f"region: {region_text(self._findings.ranking)}"]
+        lines = [
+            f"best{so_far(self._findings.state)}: {score_text(self._best)}  {best}",
+            f"region: {region_text(self._findings.ranking)}",
+        ]
         for axis, refined in self._refined.items():
             now = axis_text(refined.rows, refined.sampled) if refined.text else "(left out)"
             lines.append(f"  {', '.join(axis.symbols)}: {axis_text(axis.values, axis.sampled)} -> {now}")
@@ -119,7 +122,7 @@ class Refinery:
         best = " ".join(f"{name}={one_line(value)}" for name, value in self._best.values.items())
         lines = [
             f"{TITLE}{state.dir.path.name} ({one_line(self._record.name)}), {datetime.date.today()}: {_size(checked)}",
-            f"{MARK}best: {score_text(self._best)}: {best} ({configs_of(self._best)})",
+            f"{MARK}best{so_far(state)}: {score_text(self._best)}: {best} ({configs_of(self._best)})",
             f"{MARK}region: {region_text(self._findings.ranking)}",
             f"{MARK}{checked.lines[0]}; run it: make sweep RANGE_CONFIG={from_here(self.out)}",
         ]

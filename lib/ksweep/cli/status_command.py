@@ -1,4 +1,7 @@
-"""How a sweep stands: counts, running configs with their last metric, time left, the best so far. Writes nothing."""
+"""How a sweep stands: counts, running configs with their last metric, time left, the best so far.
+
+Writes nothing but the index of a large sweep.
+"""
 
 import argparse
 

@@ -1,4 +1,7 @@
-"""Print the analysis of a sweep as it stands now, in the form of sweep_analysis.txt. Writes nothing."""
+"""Print the analysis of a sweep as it stands now, in the form of sweep_analysis.txt.
+
+Writes nothing but the index of a large sweep.
+"""
 
 import argparse
 

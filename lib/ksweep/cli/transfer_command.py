@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ksweep.analysis.evidence import best_of, configs_of, from_here
+from ksweep.analysis.evidence import best_of, configs_of, from_here, so_far
 from ksweep.analysis.findings import Findings, find
 from ksweep.analysis.formats import one_line, plural
 from ksweep.analysis.load import SEED
@@ -139,7 +139,7 @@ def _lines(
     state, ranking = findings.state, findings.ranking
     origin = f"{state.dir.path.name}: best of {plural(len(ranking.ranked), 'setting')}"
     lines = [
-        f"# {preset.name} with the best of {state.dir.path.name} ({one_line(state.record.name)}), {datetime.date.today()}",
+        f"# {preset.name} with the best{so_far(state)} of {state.dir.path.name} ({one_line(state.record.name)}), {datetime.date.today()}",
         f"# {configs_of(best)}: {score_text(best)}",
         "",
         _include(tree, preset).rstrip(),

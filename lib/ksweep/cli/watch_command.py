@@ -1,7 +1,7 @@
 """Follow a sweep until its runner ends, then print the ranking. Ctrl-C stops watching, not the sweep.
 
 On a terminal: slots, runs, time left and the best so far, on a screen that is redrawn in place. Into a pipe: one line a change.
-Writes nothing.
+Writes nothing but the index of a large sweep.
 """
 
 import argparse

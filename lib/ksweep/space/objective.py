@@ -49,6 +49,9 @@ class Goal:
 
     def value(self, metrics: Mapping[str, Any]) -> float | None:
         """Its value for these metrics (a run's final ones, or one report of it)."""
+        if self.is_plain:  # as nearly all are; it is asked of every run at every look at a sweep
+            value = metrics.get(self.text)
+            return float(value) if _is_finite(value) else None  # type: ignore[arg-type]
         return _computed(self.tree, metrics)
 
 
@@ -85,6 +88,9 @@ class Objectives:
 
     def values(self, metrics: Mapping[str, Any]) -> tuple[float, ...]:
         """One value a goal; empty when not all of them are known."""
+        if len(self.goals) == 1:
+            value = self.goals[0].value(metrics)
+            return () if value is None else (value,)
         return _all_known([goal.value(metrics) for goal in self.goals])
 
     def violations(self, metrics: Mapping[str, Any]) -> tuple[float, ...]:

@@ -42,15 +42,19 @@ def refined(ranking: Ranking, values: Sequence[str], limits: Limits | None) -> R
         # linear: halfway to the neighbours, exact
         ("0.1|0.2|0.3", "0.2", SHARE, "CONFIG_X=0.15|0.2|0.25"),
         ("0.85|0.87|0.89", "0.87", SHARE, "CONFIG_X=0.86|0.87|0.88"),
-        # in the logarithm: the geometric mean, three digits
-        ("0.001|0.01|0.1", "0.01", REAL, "CONFIG_X=0.00316|0.01|0.0316"),
-        ("1e-9|1e-8|1e-7", "1e-8", REAL, "CONFIG_X=3.16e-9|1e-8|3.16e-8"),
-        ("0|0.001|0.01|0.1", "0.01", REAL, "CONFIG_X=0.00316|0.01|0.0316"),
+        # in the logarithm: half and twice the best, or the geometric mean, three digits, where that is nearer
+        ("0.001|0.01|0.1", "0.01", REAL, "CONFIG_X=0.005|0.01|0.02"),
+        ("1e-9|1e-8|1e-7", "1e-8", REAL, "CONFIG_X=5e-9|1e-8|2e-8"),
+        ("0|0.001|0.01|0.1", "0.01", REAL, "CONFIG_X=0.005|0.01|0.02"),
+        ("0.003|0.009|0.027", "0.009", REAL, "CONFIG_X=0.0052|0.009|0.0156"),
+        ("10|100|1000", "100", WHOLE, "CONFIG_X=50|100|200"),
+        ("1|100|1000", "1", WHOLE, "CONFIG_X=1|2"),
         ("0|0.001|0.01", "0", Limits(low=Decimal(0)), "CONFIG_X=0|0.0005"),
         # at an end: as far beyond it
         ("0.1|0.2|0.3", "0.3", REAL, "CONFIG_X=0.25|0.3|0.35"),
-        ("0.001|0.01|0.1", "0.1", REAL, "CONFIG_X=0.0316|0.1|0.316"),
-        ("0.001|0.01|0.1", "0.001", REAL, "CONFIG_X=0.000316|0.001|0.00316"),
+        ("0.001|0.01|0.1", "0.1", REAL, "CONFIG_X=0.05|0.1|0.2"),
+        ("0.001|0.01|0.1", "0.001", REAL, "CONFIG_X=0.0005|0.001|0.002"),
+        ("0.003|0.009|0.027", "0.027", REAL, "CONFIG_X=0.0156|0.027|0.0468"),
         # limits of Kconfig: one that is allowed, one that is not, one that is reached, and 0
         ("0.5|0.7|0.9", "0.9", SHARE, "CONFIG_X=0.8|0.9|0.95"),
         ("0|0.5|0.9", "0", SHARE, "CONFIG_X=0|0.25"),
@@ -121,6 +125,14 @@ def test_without_seeds_the_best_fifth_is_the_region(ranked: Callable[..., Rankin
 
     assert [group.values["X"] for group in best_region(ranking)] == ["word9", "word8"]
     assert region_text(ranking) == "the best fifth: 2 of 10 settings (one seed: nothing is known of the noise)"
+
+
+def test_seeds_that_differ_by_nothing_are_not_called_one_seed(tmp_path: Path) -> None:
+    dir = simulate(tmp_path / "s", {"X": ["1", "2"]}, lambda v, s, e: {"val_acc": float(v["X"]) / 10}, seeds=2)
+
+    assert region_text(rank(load_sweep(dir))) == (
+        "the best fifth: 1 of 2 settings (no difference has a spread: nothing is known of the noise)"
+    )
 
 
 def test_several_goals_make_the_front_the_region(tmp_path: Path) -> None:

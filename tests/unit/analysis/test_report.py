@@ -1,11 +1,15 @@
+import base64
+import hashlib
 import html
 import json
+import math
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+import ksweep.analysis.report
 from ksweep.analysis.findings import find
 from ksweep.analysis.report import MAX_BYTES, report_html
 from ksweep.contract.outcome import Status
@@ -29,6 +33,11 @@ def page_of(maker_or_dir, pictures=None):
 def data_of(page):
     (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     return json.loads(text)
+
+
+def scripts_of(page):
+    """The library, and the page's own."""
+    return re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
 
 
 def column(table, title):
@@ -105,7 +114,8 @@ def test_text_of_files_stays_text_wherever_it_comes_from(make_sweep, text):
 
     page = page_of(dir, {text + ".png": b"png"})
 
-    assert len(re.findall("<script", page)) == len(re.findall("</script", page)) == 2
+    assert len(re.findall("<script", page)) == len(re.findall("</script", page)) == 3
+    page = page.replace(scripts_of(page)[0], "")
     assert not re.findall(r"<(img(?! loading)|b>[^<]*<script)", page)
     assert not re.findall(r"href=['\"](?!\./|#)", page)
     assert not re.findall("[\u2028\u202e\x1b]", page)
@@ -113,17 +123,24 @@ def test_text_of_files_stays_text_wherever_it_comes_from(make_sweep, text):
 
 
 def test_the_policy_allows_the_page_its_own_script_and_no_request(two_settings):
-    import base64
-    import hashlib
-
     page = page_of(two_settings)
-    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    scripts = scripts_of(page)
 
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
-    assert f"script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    assert f"script-src {hashes};" in policy
     assert "default-src 'none'" in policy
     assert "connect-src 'none'" in policy
-    assert not re.findall(r"https?://(?!www\.w3\.org)", page)
+    assert not re.findall(r"https?://(?!www\.w3\.org)", page.replace(scripts[0], ""))
+
+
+def test_the_chart_library_is_in_the_page_once_and_is_the_one_that_its_papers_name(two_settings):
+    library = Path(ksweep.analysis.report.__file__).parent / "report_assets" / "echarts.min.js"
+    papers = (library.parent / "README.md").read_text()
+
+    assert page_of(two_settings).count(library.read_text()) == 1
+    assert f"sha256 `{hashlib.sha256(library.read_bytes()).hexdigest()}`" in papers
+    assert f'version="{re.search("echarts` ([0-9.]+)", papers)[1]}"' in library.read_text()
 
 
 def test_pictures_that_make_the_page_too_large_are_linked(two_settings):
@@ -179,8 +196,21 @@ def test_a_symbol_that_some_settings_lack_lies_at_the_foot_of_its_axis(make_swee
     parallel = data_of(page_of(maker))["parallel"]
 
     (momentum,) = [axis for axis in parallel["axes"] if axis["name"] == "MOMENTUM"]
-    assert momentum["ticks"] == [[0.0, "-"], [0.5, "0.5"], [1.0, "0.9"]]
-    assert [line["at"][1] for line in parallel["lines"]] == [0.0, 0.5, 1.0]
+    assert (momentum["kind"], momentum["labels"]) == ("category", ["-", "0.5", "0.9"])
+    assert [line["at"][1] for line in parallel["lines"]] == [0, 1, 2]
+
+
+def test_a_symbol_of_many_numbers_has_its_foot_below_the_lowest(make_sweep):
+    maker = make_sweep()
+    maker.add({"OPTIMIZER": "adam"}, val_acc=0.5)
+    for n in range(1, 22):
+        maker.add({"OPTIMIZER": "sgd", "MOMENTUM": str(n)}, val_acc=0.5)
+
+    parallel = data_of(page_of(maker))["parallel"]
+
+    (momentum,) = [axis for axis in parallel["axes"] if axis["name"] == "MOMENTUM"]
+    assert [momentum[key] for key in ("kind", "low", "high", "foot")] == ["value", 1, 21, -1]
+    assert sorted(line["at"][1] for line in parallel["lines"]) == [-1, *range(1, 22)]
 
 
 def test_numbers_over_decades_lie_on_a_logarithmic_axis(make_sweep):
@@ -190,7 +220,21 @@ def test_numbers_over_decades_lie_on_a_logarithmic_axis(make_sweep):
 
     parallel = data_of(page_of(maker))["parallel"]
 
-    assert sorted(line["at"][0] for line in parallel["lines"]) == pytest.approx([n / 12 for n in range(13)], abs=1e-4)
+    assert [parallel["axes"][0][key] for key in ("kind", "low", "high", "foot")] == ["log", 1e-12, 1, None]
+    assert sorted(line["at"][0] for line in parallel["lines"]) == [float(f"1e-{n}") for n in range(12, -1, -1)]
+
+
+@pytest.mark.parametrize("values", [(-1.7e308, 1.7e308), (5e-324, 1.0), (0.0, 1e-320), (0.5, 0.5)], ids=str)
+def test_the_farthest_numbers_give_an_axis_of_finite_length(make_sweep, values):
+    maker = make_sweep()
+    for n, value in enumerate(values):
+        maker.add({"X": str(n)}, val_acc=value)
+
+    parallel = data_of(page_of(maker))["parallel"]
+
+    axis = parallel["axes"][-1]
+    assert axis["kind"] == "category" or math.isfinite(axis["high"] - axis["low"])
+    assert all(math.isfinite(line["at"][-1]) for line in parallel["lines"])
 
 
 def test_several_goals_give_a_front_and_no_winner(make_sweep):
@@ -280,3 +324,35 @@ def test_plan_and_environment_are_told(make_sweep, tmp_path):
     assert "python 3.11.7, torch 2.9" in text
     assert "python &#x27;x y&#x27;" in text
     assert "make sweep RANGE_CONFIG=defconfigs/demo" in text
+
+
+def test_effects_are_told_with_what_chance_gives_and_which_settings_a_share_is_of(make_sweep):
+    from ksweep.analysis.effects import Effects, Importance, Interaction
+    from ksweep.analysis.ranking import spread
+
+    maker = make_sweep()
+    maker.add({"A": "1", "B": "1"}, val_acc=0.5)
+    findings = find(maker.save())
+    pairs = [
+        Interaction(symbols=("A", second), cells={("1", "1"): spread([0.5])}, num_combinations=6, share=share, chance=0.125)
+        for second, share in (("B", 0.1), ("C", 0.9))
+    ]
+    importance = Importance(
+        method="fANOVA", shares={"A": 0.7, "B": 0.2}, num_settings=9, partial={"B": 4}, fit=0.75, noise=0.0625
+    )
+    findings.__dict__["effects"] = Effects(interactions=tuple(pairs), importance=importance, warnings=("first", "second"))
+
+    page = report_html(findings, {"heatmap_A_B.png": b"png", "history.png": b"png"})
+
+    text = shown(page)
+    assert "first second" in text
+    assert "A 70.0% all settings" in text
+    assert "B 20.0% 4 settings that have it" in text
+    assert "R2 0.75; noise over seeds alone would give 6.2%" in text
+    assert (
+        "A and B: 10.0% of what the two explain is not the sum of both (by chance about 12.5%); 1 of 6 combinations were run"
+        in text
+    )
+    assert text.index("A and B: 10.0%") < text.index("A and C: 90.0%")
+    assert "Two axes; the star is the best setting." in text
+    assert "The best so far, by runs and by epochs." in text

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PAIRS = 6
 METRICS = 4
 _MOST_LEVELS = 30  # of an axis: more would be thinner than a letter
+_MOST_TICKS = 8  # at the values of a list themselves
 
 
 class Kind(StrEnum):
@@ -301,7 +302,7 @@ def _spot(pair: Pair, group: Group) -> tuple[float, float]:
 
 def style_scale(axes: "Axes", axis: DrawnAxis, which: str) -> None:
     """Ticks and name of a swept axis along x or y of a panel; a logarithmic one stands there as its decimal logarithm."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     target = axes.xaxis if which == "x" else axes.yaxis
     if axis.scale is Scale.LEVELS:
@@ -311,7 +312,9 @@ def style_scale(axes: "Axes", axis: DrawnAxis, which: str) -> None:
         if which == "x":
             axes.tick_params(axis="x", rotation=_turn(tuple(labels[::step])))
     else:
-        target.set_major_locator(MaxNLocator(5))
+        is_list = not axis.sampled and len(axis.levels) <= _MOST_TICKS
+        places = sorted(axis.place(level) for level in axis.levels)
+        target.set_major_locator(FixedLocator(places) if is_list else MaxNLocator(5))
         is_log = axis.scale is Scale.LOG
         target.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.2g}" if is_log else f"{value:.4g}"))
     axes.tick_params(labelsize=8)

@@ -64,7 +64,8 @@ def scores_by_value_png(findings: Findings) -> bytes | None:
     zoom = outside_note([group.score.center or 0.0 for group in groups], low, high, "settings")
     more = [f"the first {_PANELS} of {len(axes_of_sweep)} axes"] if len(axes_of_sweep) > _PANELS else []
     rings = ["ring: breaks a constraint"] if ranking.infeasible else []
-    words = ["dot: a setting", *rings, "orange: the best", "bar: mean over the settings and its 95% t interval", *more, zoom]
+    best = "orange: the front" if ranking.has_fronts else "orange: the best"
+    words = ["dot: a setting", *rings, best, "bar: mean over the settings and its 95% t interval", *more, zoom]
     figure.supxlabel("; ".join(filter(None, words)), **NOTE)
     title(figure, state, f"{ranking.objective} by value ({plural(len(groups), 'setting')})")
     return png(figure)
@@ -98,7 +99,9 @@ def _draw_axis(axes: "Axes", axis: DrawnAxis, ranking: Ranking, low: float, high
     plot_points(axes, [(x, y) for x, y, group in inside if group.rank is not None], "o", color=GREY, markersize=4, alpha=alpha)
     broken = [(x, y) for x, y, group in inside if group.rank is None]
     plot_points(axes, broken, "o", color=GREY, markersize=4, fillstyle="none", alpha=alpha)
-    plot_points(axes, [(x, y) for x, y, group in inside if group is ranking.best], "o", color=ORANGE, markersize=5.5, zorder=4)
+    best = ranking.front if ranking.has_fronts else ranking.ranked[:1]
+    marked = [(x, y) for x, y, group in inside if group in best]
+    plot_points(axes, marked, "o", color=ORANGE, markersize=5.5, zorder=4)
     for x, column in enumerate(columns):
         center, half = column.mean.center, column.mean.half_width
         if center is not None:

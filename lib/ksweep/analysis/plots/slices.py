@@ -43,14 +43,14 @@ def slices_png(findings: Findings) -> bytes | None:
     per_row = min(3, len(shown))
     figure = Figure(figsize=(max(7.0, 4.2 * per_row), 3.4 * -(-len(shown) // per_row) + 0.7), layout="constrained")
     low, high = limits([group.score.center or 0.0 for group in ranking.ranked or groups], is_maximized=goal.is_maximized)
+    best = ranking.front if ranking.has_fronts else ranking.ranked[:1]
     order = {run.config: number for number, run in enumerate(state.runs, 1)}
     panels = panels_of(figure, len(shown), columns=per_row, sharey=True)
     for axis, axes in zip(shown, panels, strict=True):
         axes.set_autoscaley_on(False)
         drawn = _draw_slice(axes, axis, groups, order, len(state.runs))
-        level = axis.level(groups[0].values) if groups[0] is ranking.best else None
-        best = [(axis.place(level), groups[0].score.center or 0.0)] if level else []
-        plot_points(axes, best, "*", color=ORANGE, markersize=12, markeredgecolor=DARK)
+        stars = [(axis.place(level), group.score.center or 0.0) for group in best if (level := axis.level(group.values))]
+        plot_points(axes, stars, "*", color=ORANGE, markersize=12 if len(best) == 1 else 9, markeredgecolor=DARK)
         _draw_rug(axes, axis, ranking.unranked)
         axes.set_ylim(low, high)
         style_scale(axes, axis, "x")
@@ -63,8 +63,9 @@ def slices_png(findings: Findings) -> bytes | None:
     rug = ["at the lower edge: | stopped early, x failed"] if any(_has_ended(group) for group in ranking.unranked) else []
     zoom = outside_note([group.score.center or 0.0 for group in groups], low, high, "settings")
     more = [f"the first {_PANELS} of {len(scales)} axes"] if len(scales) > _PANELS else []
+    star = f"star: the front ({plural(len(best), 'setting')})" if ranking.has_fronts else "star: the best setting"
     squares = ["squares break a constraint"] if ranking.infeasible else []
-    figure.supxlabel("; ".join(filter(None, ["star: the best setting", *squares, *rug, *more, zoom])), **NOTE)
+    figure.supxlabel("; ".join(filter(None, [star, *squares, *rug, *more, zoom])), **NOTE)
     title(figure, state, f"{ranking.objective} along each axis ({plural(len(groups), 'setting')})")
     return png(figure)
 

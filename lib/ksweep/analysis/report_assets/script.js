@@ -176,7 +176,7 @@ const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const short = (value, digits) => String(Number(value.toPrecision(digits)));
 const number = (value, is_share) => (is_share ? (100 * value).toFixed(2) + "%" : short(value, 5));
-const tick = (value, is_share) => (is_share ? short(100 * value, 5) + "%" : short(value, 4));
+const tick = (value, is_share) => (is_share ? short(100 * value, 4) + "%" : short(value, 4));
 const font = "system-ui, sans-serif";
 function chartIn(place, draw) {  // an empty chart that is drawn whenever it has got another size, also for the first time
   const chart = echarts.init(place);
@@ -275,10 +275,10 @@ class Curves {
   }
   option(runs) {
     const [x0, x1, y0, y1] = this.limits(runs), metric = this.curves.metrics[this.memory.metric];
-    const axisLine = { show: true, lineStyle: { color: style("--line") } };
+    const axisLine = { show: true, onZero: false, lineStyle: { color: style("--line") } };
     const axis = { axisLine, axisTick: axisLine, splitLine: { lineStyle: { color: style("--line") } }, nameTextStyle: { color: style("--soft") } };
+    const is_narrow_log = this.memory.log && y1 / y0 < 100;  // it has few round ticks: the ends are told too
     const label = { color: style("--soft"), hideOverlap: true, showMinLabel: false, showMaxLabel: false };
-    const is_narrow_log = this.memory.log && y1 / y0 < 100;
     return {
       animation: false, textStyle: { fontFamily: font }, tooltip: tooltip((params) => this.tell(params.data.run)),
       grid: { left: 62, right: 12, top: 12, bottom: 44, show: true, borderColor: style("--line") },
@@ -288,7 +288,7 @@ class Curves {
       },
       yAxis: {
         ...axis, type: this.memory.log ? "log" : "value", logBase: is_narrow_log ? 2 : 10, min: y0, max: y1,
-        axisLabel: { ...label, formatter: (y) => tick(y, metric.share) },
+        axisLabel: { ...label, formatter: (y) => tick(y, metric.share), ...(is_narrow_log ? { showMinLabel: true, showMaxLabel: true } : {}) },
       },
       toolbox: { show: false },
       brush: { xAxisIndex: 0, brushStyle: { color: style("--link"), opacity: 0.15, borderWidth: 0 } },
@@ -340,14 +340,14 @@ class Curves {
 }
 
 // ---- parallel coordinates
-const SIDE = 60;  // room beside the outermost axes
+const SIDE = 64;  // room beside the outermost axes
 class Parallel {
   constructor({ axes, lines }, onChange) {
     Object.assign(this, { axes, lines, onChange });
     this.place = byId("parallel-chart");
     // Name of an axis -> [low, high], what is kept of it.
     this.kept = new Map((memory.ranges || []).filter(([name]) => axes.some((axis) => axis.name === name)));
-    this.place.style.minWidth = 90 * axes.length + 2 * SIDE - 60 + "px";
+    this.place.style.minWidth = 90 * axes.length + 2 * SIDE - 64 + "px";
     this.tell();
     // A finger draws a range where it starts on an axis, and scrolls where it does not.
     this.place.addEventListener("touchstart", (event) => {
@@ -356,17 +356,25 @@ class Parallel {
     }, { capture: true, passive: true });
     this.chart = chartIn(this.place, () => this.draw());
     this.draw();
-    axes.forEach(({ name }, i) => this.chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis ${i}`, intervals: this.kept.has(name) ? [this.kept.get(name)] : [] }));
+    this.choose((name) => (this.kept.has(name) ? [this.kept.get(name)] : []));
     this.chart.on("axisareaselected", ({ parallelAxisId, intervals }) => {
       const { name } = axes[parallelAxisId.slice(5)];
       if (intervals.length) this.kept.set(name, intervals[0]); else this.kept.delete(name);
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => { memory.ranges = [...this.kept]; remember(); this.tell(); }, 60);  // of a drag comes one at each step
+      this.is_new = true;
     });
-    byId("parallel-clear").addEventListener("click", () => {
-      axes.forEach((_, i) => this.chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis ${i}`, intervals: [] }));
-      this.draw();
-    });
+    // Told when a drag has ended: the table is above, and would move the chart away.
+    for (const event of ["mouseup", "touchend", "touchcancel"]) addEventListener(event, () => setTimeout(() => this.changed()));
+    byId("parallel-clear").addEventListener("click", () => { this.choose(() => []); this.changed(); this.draw(); });
+  }
+  choose(intervals) {  // of each axis by its name
+    this.axes.forEach(({ name }, i) => this.chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis ${i}`, intervals: intervals(name) }));
+  }
+  changed() {
+    if (!this.is_new) return;
+    this.is_new = false;
+    memory.ranges = [...this.kept];
+    remember();
+    this.tell();
   }
   toX(i) { return SIDE + (i * (this.chart.getWidth() - 2 * SIDE)) / Math.max(1, this.axes.length - 1); }
   has(line) {
@@ -379,12 +387,16 @@ class Parallel {
     const inside = this.lines.filter((line) => this.has(line));
     const is_cut = this.kept.size > 0;
     byId("parallel-clear").hidden = !is_cut;
-    const ends = isDark() ? "blue the worst, yellow the best" : "green the worst, violet the best";
-    byId("parallel-count").textContent = (is_cut ? `${inside.length} of ${this.lines.length} settings are inside` : `${this.lines.length} settings`) + `; ${ends}`;
+    this.count = is_cut ? `${inside.length} of ${this.lines.length} settings are inside` : `${this.lines.length} settings`;
+    this.tellCount();
     const settings = new Set(inside.map((line) => line.setting));
     this.onChange(is_cut ? (index) => settings.has(index) : null);
   }
+  tellCount() {
+    byId("parallel-count").textContent = `${this.count}; ${isDark() ? "blue the worst, yellow the best" : "green the worst, violet the best"}`;
+  }
   draw() {
+    this.tellCount();
     const opacity = Math.max(0.25, Math.min(0.9, 60 / this.lines.length));
     const weak = { inactiveOpacity: isDark() ? 0.08 : 0.05, activeOpacity: Math.max(opacity, 0.7) };
     const strong = { color: COLOURS[1], width: 3, opacity: 1 };
@@ -399,23 +411,28 @@ class Parallel {
       parallelAxis: this.axes.map((axis, i) => this.axisOption(axis, i)),
       series: [{ type: "parallel", data: items, ...weak, emphasis: { lineStyle: strong } }],
     });
+    // The library draws a kept range again in a style of its own, which hides the axis.
+    const ranges = this.chart.getZr().storage.getDisplayList(true).filter((shape) => shape.name === "main" && shape.parent?.__brushOption);
+    for (const shape of ranges) shape.setStyle({ fill: style("--link"), stroke: style("--link"), lineWidth: 1, opacity: 0.35 });
   }
   axisOption(axis, i) {
     const next = i + 1 < this.axes.length ? this.toX(i + 1) : this.chart.getWidth(), room = next - this.toX(i);
-    const ground = { textBorderColor: style("--paper"), textBorderWidth: 3 };
-    const shownAs = (value, index) => (value < axis.low ? (index === 0 ? "-" : "") : axis.share ? tick(value, true) : short(value, 3));
+    const ground = { textBorderColor: style("--paper"), textBorderWidth: 3 }, line = { color: style("--soft") };
+    const label = { color: style("--ink"), fontSize: 11, width: room - 10, overflow: "truncate", ellipsis: "…", hideOverlap: true, ...ground };
+    const { scale, ...onScale } = axis.kind === "category" ? this.labelled(axis) : this.scaled(axis);
     return {
-      id: `axis ${i}`, dim: i, name: axis.name, nameGap: 14, nameTruncate: { maxWidth: Math.min(room, 2 * SIDE) - 4, ellipsis: "…" },
-      nameTextStyle: { color: style("--ink"), fontWeight: 600, fontSize: 12, ...ground },
-      ...(axis.kind === "category" ? { data: axis.labels } : { min: axis.foot ?? axis.low, max: axis.high }), type: axis.kind,
-      axisLine: { lineStyle: { color: style("--soft") } }, axisTick: { lineStyle: { color: style("--soft") } },
-      axisLabel: {
-        color: style("--ink"), fontSize: 11, width: room - 16, overflow: "truncate", ellipsis: "…", hideOverlap: true, ...ground,
-        ...(axis.kind === "category" ? {} : { formatter: shownAs }),
-      },
-      splitLine: { show: false },
+      ...scale, id: `axis ${i}`, dim: i, name: axis.name, nameGap: 14, nameTruncate: { maxWidth: Math.min(room, 2 * SIDE) - 4, ellipsis: "…" },
+      nameTextStyle: { color: style("--ink"), fontWeight: 600, fontSize: 12, ...ground }, splitLine: { show: false },
+      axisLine: { lineStyle: line }, axisTick: { lineStyle: line, customValues: onScale.customValues }, axisLabel: { ...label, ...onScale },
       areaSelectStyle: { width: 18, color: style("--link"), opacity: 0.35, borderColor: style("--link") },
     };
+  }
+  labelled({ labels }) {  // on a scale of numbers: the range of one label has a length there
+    return { scale: { type: "value", min: -0.5, max: labels.length - 0.5 }, customValues: labels.map((_, i) => i), formatter: (i) => labels[i] };
+  }
+  scaled({ kind, share, low, high, foot }) {
+    const formatter = (value, index) => (value < low ? (index === 0 ? "-" : "") : share ? tick(value, true) : short(value, 3));
+    return { scale: { type: kind, min: foot ?? low, max: high }, formatter };
   }
   colour(good) {  // viridis without the end that is lost on the ground
     const stops = isDark() ? [[59, 82, 139], [33, 145, 140], [94, 201, 98], [180, 222, 44], [253, 231, 37]]
