@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ksweep.analysis.evidence import evidence, from_here
+from ksweep.analysis.evidence import best_of, evidence, from_here
 from ksweep.analysis.findings import find
+from ksweep.analysis.refine import best_region
 from ksweep.cli.main import main
 from ksweep.cli.tree import Tree
 from ksweep.contract.config import parse_config
@@ -175,16 +176,17 @@ def test_head_tells_the_evidence_and_how_to_use_it(sweep: Path, best) -> None:
         assert part in text, text
 
 
-def test_front_of_several_goals_gives_its_first_and_names_the_others(sweep: Path, best) -> None:
+def test_front_without_a_knee_gives_the_best_in_the_first_goal_and_names_the_others(sweep: Path, best) -> None:
     change(sweep, objective="val_acc:max, test_acc:min")
     code, out = best(sweep)
 
     assert code == 0
-    assert "The first of a front of 3, none of them better than another; the others:" in out
+    assert "The best in val_acc of a front of 3, none of them better than another; the others:" in out
+    assert "CONFIG_X=3\n" in (sweep / "best_config").read_text()
     assert "not used to choose it" not in out
 
 
-def test_knee_of_the_front_is_named(tmp_path: Path) -> None:
+def test_knee_of_the_front_is_chosen(tmp_path: Path) -> None:
     costs = {"1": (0.9, 9.0), "2": (0.88, 2.0), "3": (0.5, 1.0)}
     dir = simulate(
         tmp_path / "s",
@@ -193,10 +195,11 @@ def test_knee_of_the_front_is_named(tmp_path: Path) -> None:
         objective="val_acc:max, step_time_s:min",
     )
     findings = find(dir)
-    title = "The first of a front of 3, none of them better than another"
+    best = best_of(findings)
 
-    assert f"{title}; the knee is config_002; the others:" in evidence(findings, findings.ranking.front[0])
-    assert f"{title}, and its knee; the others:" in evidence(findings, findings.ranking.front[1])
+    assert best.values == {"X": "2"}
+    assert "The knee of a front of 3, none of them better than another; the others:" in evidence(findings, best)
+    assert best_region(findings.ranking)[0] is best
 
 
 def test_sweep_that_is_not_finished_says_so(sweep: Path, best) -> None:

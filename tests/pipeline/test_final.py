@@ -92,10 +92,10 @@ def test_trainer_without_the_symbol_is_said_to_leave_validation_apart(finished: 
 def test_finished_it_prints_again_and_more_seeds_are_added_to_it(finished: tuple[Place, str], tmp_path: Path) -> None:
     place = copy_of(finished[0], tmp_path)
     (final,) = finals(place)
-    report, written = (final / "final_report.txt").read_text(), (final / "report.html").stat().st_mtime_ns
+    report, written = (final / "final_report.txt").read_text(), (final / "sweep_analysis.txt").stat().st_mtime_ns
     code, out = place.run("final", "--results", place.results, "--seeds", "2")
     assert (code, report in out, num_starts(final)) == (0, True, 2)
-    assert (final / "report.html").stat().st_mtime_ns == written
+    assert (final / "sweep_analysis.txt").stat().st_mtime_ns == written
 
     code, out = place.run("final", "--results", place.results, "--seeds", "4")
     assert (code, finals(place), num_starts(final), seeds(final)) == (0, [final], 4, ["5", "6", "7", "8"])
@@ -222,6 +222,7 @@ def test_both_parts_train_and_the_proof_of_it_is_in_the_report(tmp_path: Path) -
         CONFIG_LEARNING_RATE=0.002|0.004
         CONFIG_EARLY_STOPPING_PATIENCE=1
         CONFIG_EARLY_STOPPING_MIN_DELTA=0.5
+        CONFIG_SWEEP_REPORT=n
     """
     planned = Planned(Tree(), tmp_path, text)
     planned.make_best(planned.points[1])
@@ -238,6 +239,7 @@ def test_both_parts_train_and_the_proof_of_it_is_in_the_report(tmp_path: Path) -
     assert result["symbols_read"]["LEARNING_RATE"] == "0.004"
     assert result["metrics"]["final_sparsity"] == pytest.approx(0.5, abs=1e-4)
     assert "val_acc" not in result["metrics"]
+    assert not (final / "report.html").exists(), "as in the sweep"
 
 
 @pytest.mark.slow
@@ -250,7 +252,8 @@ def test_best_config_of_every_models_smoke_sweep_trains(tmp_path: Path, preset: 
     (best,) = (tmp_path / "results").glob("*/best_config")
     code, out = ksweep("train", "--config", best, "--results", "results", cwd=tmp_path)
     assert (code, "passed in" in out) == (0, True), out
-    code, out = ksweep("final", "--results", "results", "--seeds", "1", cwd=tmp_path)
+    code, out = ksweep("final", "--results", "results", "--seeds", "3", cwd=tmp_path)
+    (final,) = (tmp_path / "results").glob("final_*")
 
-    assert code == 0, out
+    assert (code, record(final)["place"]) == (0, "within"), out
     assert "Trained on the training and the validation part" in out

@@ -56,9 +56,9 @@ class Interaction:
 
     `share`: of the variance of the cells' means, the part that the sum of both axes' effects, fitted by least squares, does not
     explain, 0 to 1. `departure`: the root mean square of that part, in the goal's unit. Both are None where there are so few
-    cells that such a sum fits any values, or the means are all the same. `chance`: the share to be expected if there were no
-    interaction but only noise: that over seeds where all cells have the same settings otherwise, else that of the other axes as
-    well; None where this is not known.
+    cells that such a sum fits any values, where a sampled axis leaves a gap, or the means are all the same. `chance`: the share
+    to be expected if there were no interaction but only noise: that over seeds where all cells have the same settings otherwise,
+    else that of the other axes as well; None where this is not known.
     """
 
     symbols: tuple[str, str]
@@ -225,6 +225,9 @@ def _interaction(
         if (row, column) in members
     }
     pair = Interaction(symbols=(first.name, second.name), cells=cells, num_combinations=len(first.levels) * len(second.levels))
+    is_search = any(axis.sampled or axis.is_binned for axis in (first, second))
+    if is_search and len(cells) < pair.num_combinations:  # where a search has been or not is no accident
+        return pair
     total, departure, degrees = _fit_of_sum({place: fmean(setting.goal for setting in cell) for place, cell in members.items()})
     if total == 0 or degrees == 0:
         return pair

@@ -124,7 +124,7 @@ def _pair_row(pair: Interaction, goal: str) -> list[str]:
 def _why_no_share(pairs: Sequence[Interaction]) -> str:
     if all(len(pair.cells) == pair.num_combinations for pair in pairs):
         return "all combinations of values have the same mean"
-    return "too few combinations of two axes' values have a setting that counts"
+    return "of no two axes have enough combinations of values a setting that counts"
 
 
 def front_facts_block(ranking: Ranking) -> list[str]:

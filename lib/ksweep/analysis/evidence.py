@@ -7,7 +7,7 @@ from pathlib import Path
 from ksweep.analysis.findings import Findings
 from ksweep.analysis.formats import MISSING, mean_and_interval, mean_and_spread, one_line, plural
 from ksweep.analysis.load import SweepState
-from ksweep.analysis.pareto import front_facts
+from ksweep.analysis.pareto import chosen_of_front, front_facts
 from ksweep.analysis.ranking import Group, Ranking, Verdict
 from ksweep.analysis.text import (
     counts_text,
@@ -25,16 +25,16 @@ _SHOWN = 10  # settings of a list
 
 
 def best_of(findings: Findings) -> Group:
-    """The best setting, the first of the front where there are several goals.
+    """The best setting; where there are several goals the knee of their front, or the best in the first goal if it has none.
 
     RequestError when nothing can be ranked; KsweepError, for exit code 1, when runs failed and none counts.
     """
-    best = findings.ranking.best
-    if best is not None:
-        return best
+    ranking = findings.ranking
+    if ranking.best is not None:
+        return chosen_of_front(ranking) if ranking.has_fronts else ranking.best
     state = findings.state
     notice = failure_notice(state)
-    problem = f"{state.dir.path}: {notice + '. ' if notice else ''}{why_no_ranking(state, findings.ranking)}"
+    problem = f"{state.dir.path}: {notice + '. ' if notice else ''}{why_no_ranking(state, ranking)}"
     if notice:
         raise KsweepError(f"{problem} Their reasons: make summary RESULTS={state.dir.path}")
     raise RequestError(problem)
@@ -113,7 +113,7 @@ def _rivals(ranking: Ranking, best: Group) -> list[str]:
     """The settings that it cannot be told from, or that share the front with it."""
     if ranking.has_fronts:
         rivals = [group for group in ranking.front if group is not best]
-        title = f"The first of a front of {len(rivals) + 1}, none of them better than another{_knee(ranking, best)}; the others:"
+        title = f"{_place_on_front(ranking, best)} of a front of {len(rivals) + 1}, none of them better than another; the others:"
     else:
         rivals = [group for group in ranking.ranked if group.verdict is Verdict.TIED]
         title = "Tied with it:"
@@ -126,8 +126,6 @@ def _rivals(ranking: Ranking, best: Group) -> list[str]:
     return [title, *lines] if rivals else []
 
 
-def _knee(ranking: Ranking, best: Group) -> str:
+def _place_on_front(ranking: Ranking, best: Group) -> str:
     facts = front_facts(ranking)
-    if facts is None or facts.knee is None:
-        return ""
-    return ", and its knee" if facts.knee is best else f"; the knee is {configs_of(facts.knee)}"
+    return "The knee" if facts and facts.knee is best else f"The best in {one_line(ranking.objective)}"

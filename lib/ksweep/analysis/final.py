@@ -216,11 +216,22 @@ def _verdict(test: FinalTest) -> str:
     if test.before.n > 1:
         if test.place is Place.WITHIN:
             return f"The new mean lies in the 95% interval of the sweep's ({between})."
-        return f"The new mean lies {test.place} the 95% interval of the sweep's ({between}): {'better' if better else 'worse'}."
+        text = f"The new mean lies {test.place} the 95% interval of the sweep's ({between}): {'better' if better else 'worse'}."
+        return text + (_more_data(test) if better else "")
     of = f"the range of 95% of single runs like the new ones ({between})"
     where = "within" if test.place is Place.WITHIN else "outside"
     text = f"The sweep has one run of it, hence no interval; its {number(metric, test.before.mean)} lies {where} {of}"
-    return text + ("." if test.place is Place.WITHIN else f": the new mean is {'better' if better else 'worse'}.")
+    if test.place is Place.WITHIN:
+        return f"{text}."
+    return f"{text}: the new mean is {'better' if better else 'worse'}." + (_more_data(test) if better else "")
+
+
+def _more_data(test: FinalTest) -> str:
+    old, new = (_num_examples(result).get("train") for result in test.results)
+    if not (isinstance(old, int) and isinstance(new, int) and 0 < old < new):
+        return ""
+    more = f"{100 * (new / old - 1):.0f}% more examples"
+    return f" Its runs had {more}, and as many more steps in an epoch: short trainings gain by that."
 
 
 def _spread_record(metric: str, found: Spread) -> dict[str, Any]:

@@ -142,5 +142,14 @@ def front_facts(ranking: "Ranking") -> FrontFacts | None:
     )
 
 
+def chosen_of_front(ranking: "Ranking") -> "Group":
+    """The one setting to go on with: the knee or, where the front (which is not empty) has none, the best in the first goal."""
+    facts = front_facts(ranking)
+    if facts and facts.knee:
+        return facts.knee
+    sign = -1 if ranking.objectives.goals[0].is_maximized else 1
+    return min(ranking.front, key=lambda group: sign * (group.score.center or 0.0))
+
+
 def _costs(group: "Group", signs: Sequence[int]) -> tuple[float, ...]:
     return tuple(sign * (score.center or 0.0) for sign, score in zip(signs, group.scores, strict=True))

@@ -22,6 +22,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from ksweep.analysis.formats import mean_and_spread, one_line, plural
+from ksweep.analysis.pareto import chosen_of_front
 from ksweep.analysis.ranking import Group, Ranking, Verdict
 from ksweep.kconfig.limits import Limits
 from ksweep.space.axes import Axis, Row
@@ -67,8 +68,9 @@ def axis_text(rows: Sequence[Row], sampled: Sampled | None) -> str:
 
 def best_region(ranking: Ranking) -> list[Group]:
     """The settings around which to look further, best first; empty when none is ranked."""
-    if ranking.has_fronts:
-        return ranking.front
+    if ranking.has_fronts and ranking.front:
+        best = chosen_of_front(ranking)
+        return [best, *(group for group in ranking.front if group is not best)]
     if any(group.verdict in (Verdict.TIED, Verdict.BEHIND) for group in ranking.ranked):
         return [group for group in ranking.ranked if group.verdict in (Verdict.BEST, Verdict.TIED)]
     return _best_fifth(ranking)

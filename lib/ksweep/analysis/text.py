@@ -161,6 +161,7 @@ def _best_block(ranking: Ranking, best: Group) -> list[str]:
     if ranking.objective not in ("test_acc", "final_sparsity"):
         lines.append(f"{metric_name(ranking.objective)}: {with_interval(best)}")
     lines.append(f"Test Accuracy: {mean_and_spread('test_acc', best.over('test_acc'))}")
+    lines += [f"{metric_name(name)}: {mean_and_spread(name, best.over(name))}" for name in _tests_of_goals(ranking, best)]
     lines.append(f"Final Sparsity: {mean_and_spread('final_sparsity', best.over('final_sparsity'))}")
     lines.append(f"Training Time: {_seconds(best)}")
     lines += [f"Constraint: {text}" for text in kept_and_broken(ranking, best)]
@@ -169,6 +170,13 @@ def _best_block(ranking: Ranking, best: Group) -> list[str]:
     lines += ["", "Hyperparameters:"]
     lines += [f"  CONFIG_{name}={one_line(value)}" for name, value in best.values.items()] or ["  (nothing was swept)"]
     return lines + [f"\n{note}" for note in notes_on_best(ranking)]
+
+
+def _tests_of_goals(ranking: Ranking, group: Group) -> list[str]:
+    """`test_ppl` where the goal is made of val_ppl: what a setting reports of its goals on the test set, beside test_acc."""
+    names = [name for goal in ranking.objectives.goals for name in goal.names if name.startswith("val_")]
+    tests = dict.fromkeys(f"test_{name.removeprefix('val_')}" for name in names)
+    return [name for name in tests if name != "test_acc" and group.over(name).n]
 
 
 def notes_on_best(ranking: Ranking) -> list[str]:
@@ -191,7 +199,7 @@ def notes_on_best(ranking: Ranking) -> list[str]:
         notes.append("It was selected on the test set, so its test numbers are optimistic.")
     elif len(ranking.ranked) > 1:
         text = f"Its {one_line(ranking.objective)} is the best of {len(ranking.ranked)}, and such a one tends to be optimistic"
-        has_test = best.over("test_acc").n or best.over("test_loss").n
+        has_test = best.over("test_acc").n or best.over("test_loss").n or _tests_of_goals(ranking, best)
         notes.append(f"{text}; test numbers were not used to choose it." if has_test else f"{text}.")
     return notes
 
@@ -375,15 +383,17 @@ def _ranking_table(ranking: Ranking, top: int, width: int | None) -> list[str]:
 def _ranking_lines(ranking: Ranking, shown: list[Group], columns: list[str]) -> list[str]:
     names = [goal.text for goal in ranking.objectives.goals]
     has_test = "test_acc" not in names
+    others = [] if any(group.over("test_acc").n for group in shown) else _tests_of_goals(ranking, ranking.ranked[0])
+    test = others[0] if others else "test_acc"
     repeats = ranking.has_repeats
     compares = repeats and not ranking.has_fronts
     headers = ["front" if ranking.has_fronts else "#", *map(one_line, names), *(["n"] if repeats else [])]
-    headers += [*(["test_acc"] if has_test else []), "time", *(["against best"] if compares else []), *columns, "config"]
+    headers += [*([one_line(test)] if has_test else []), "time", *(["against best"] if compares else []), *columns, "config"]
     rows = []
     for group in shown:
         row = [str(group.rank), *map(mean_and_spread, names, group.scores)]
         row += [_num_of(group)] if repeats else []
-        row += [mean_and_spread("test_acc", group.over("test_acc"))] if has_test else []
+        row += [mean_and_spread(test, group.over(test))] if has_test else []
         row += [duration(group.wall_s.mean)]
         row += [_VERDICTS[group.verdict] if group.verdict else ""] if compares else []
         row += [one_line(group.values.get(name, MISSING)) for name in columns]

@@ -40,7 +40,7 @@ def totals(state: SweepState) -> Totals:
     first = read_json(ended[0].dir.provenance) if ended else None
     return Totals(
         num_runs=len(state.runs),
-        num_ended=len(ended),
+        num_ended=state.num_finished,  # those whose result is damaged, too
         num_passed=len(passed),
         num_pruned=sum(result.status is Status.PRUNED for result in results),
         run_s=sum(result.wall_s for result in results),

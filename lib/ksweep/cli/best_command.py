@@ -3,7 +3,10 @@
   best_config     the complete configuration: of the best setting's first run that counts
   best_defconfig  the same as a minimal defconfig: what differs from the defaults
 
-Both lie in the sweep directory, or in --out, and say at their head what the sweep found. What steered the sweep (strategy,
+With several goals the best setting is the knee of the front or, where it has none, that of the front which is best in the first
+goal.
+
+Both files lie in the sweep directory, or in --out, and say at their head what the sweep found. What steered the sweep (strategy,
 repeats, limits) is not in them; objective and constraints are. A different file of that name is put aside, not replaced.
 Exit code 2 when nothing can be ranked, 1 when that is because runs failed.
 """
@@ -26,10 +29,11 @@ from ksweep.kconfig.tree import STEERING_PREFIX
 from ksweep.space.rangefile import parse_range_text
 from ksweep.sweep.sweep import config_values
 
-# Of the symbols that steer a sweep: by what it is ranked, and how runs are started. All others are about many runs.
+# Of the symbols that steer a sweep: by what it is ranked, whether it is drawn, and how runs are started. All others are about
+# many runs.
 KEPT = (
     *("SWEEP_OBJECTIVE", "SWEEP_DIRECTION", "SWEEP_CONSTRAINTS", "SWEEP_AGGREGATE", "SWEEP_CALLBACK", "SWEEP_PARALLEL_JOBS"),
-    *("SWEEP_RUN_TIMEOUT", "SWEEP_SILENCE_TIMEOUT", "SWEEP_RETRIES", "SWEEP_KEEP_CHECKPOINTS", "SWEEP_LAUNCH"),
+    *("SWEEP_RUN_TIMEOUT", "SWEEP_SILENCE_TIMEOUT", "SWEEP_RETRIES", "SWEEP_KEEP_CHECKPOINTS", "SWEEP_LAUNCH", "SWEEP_REPORT"),
 )
 WIDTH = 110  # of the lines at the head of the files
 

@@ -103,6 +103,7 @@ def _tracked_block(comparison: Comparison, tracked: Tracked, top: int) -> str:
     lines = [f"{one_line(goal.text)} ({'larger' if goal.is_maximized else 'smaller'} is better), the worst first:"]
     if len(tracked.settings) > 1:
         lines += table(headers, rows, left=[*columns, ""])
+        lines.append("interval: of each setting alone; p: after Holm's correction for their number, worse or better below 0.05")
     hidden = [each.change for each in tracked.settings[top:]]
     if hidden:
         counts = ", ".join(f"{hidden.count(change)} {change}" for change in Change if change in hidden)

@@ -17,6 +17,7 @@ from ksweep.analysis.final import ON_VALIDATION, FinalTest, counterpart, final_t
 from ksweep.analysis.load import load_sweep
 from ksweep.cli.best_command import Choice, choose
 from ksweep.cli.results_argument import add_jobs_argument, add_results_argument, positive_int, sweep_of
+from ksweep.cli.running import is_drawn
 from ksweep.cli.tree import Tree, say, warn
 from ksweep.contract.atomic import exclusive, write_json, write_text
 from ksweep.contract.errors import RequestError
@@ -199,7 +200,7 @@ def _report(plan: _Plan, dir: SweepDir) -> int:
     test = FinalTest(plan.choice.findings.state, plan.choice.group, state)
     text = final_text(test)
     if not dir.final_report.exists() or dir.final_report.read_text(encoding="utf-8") != text:
-        analyze(dir)
+        analyze(dir, draws=is_drawn(dir))
         write_json(dir.final, test.record())
         write_text(dir.final_report, text)
     say(f"\n{text}\nin {dir.path}: {dir.final_report.name}, {dir.final.name}, and the analysis of a sweep")

@@ -1,7 +1,8 @@
 """Write a range file around the best region of a sweep, with the reason for each change as a comment.
 
 Of numbers: the best one and halfway to its neighbours (in the logarithm at most half and twice the best), or as far beyond where
-it lies at an end. Of words: those of the best setting and of the settings tied with it. Distributions become narrower. All else stays as it is, and Kconfig checks the result.
+it lies at an end. Of words: those of the best setting and of the settings tied with it. Distributions become narrower. All else
+stays as it is, and Kconfig checks the result.
 Default file: refined, in the sweep's directory. Exit code 2 when there is nothing to refine, 1 when that is because runs failed.
 """
 

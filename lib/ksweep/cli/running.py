@@ -179,13 +179,13 @@ def report(tree: Tree, dir: SweepDir, record: SweepRecord, results: Mapping[str,
     if not _is_analysed(dir, record):
         from ksweep.analysis.write import analyze
 
-        analyze(dir, draws=_is_drawn(dir))
+        analyze(dir, draws=is_drawn(dir))
     shown = (dir.report, dir.analysis, dir.summary, dir.plots)
     say(f"more in {dir.path}: {', '.join(path.name for path in shown if path.exists())}")
     return 1 if any(result.status.is_bad for result in results.values()) else 0
 
 
-def _is_drawn(dir: SweepDir) -> bool:
+def is_drawn(dir: SweepDir) -> bool:
     """Whether the sweep's configurations, which agree in that, ask for pictures and the report."""
     config = next(dir.configs.iterdir(), None)
     return config is None or config_values(config.read_text()).get("SWEEP_REPORT") != "n"

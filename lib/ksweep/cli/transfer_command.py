@@ -139,7 +139,8 @@ def _lines(
     state, ranking = findings.state, findings.ranking
     origin = f"{state.dir.path.name}: best of {plural(len(ranking.ranked), 'setting')}"
     lines = [
-        f"# {preset.name} with the best{so_far(state)} of {state.dir.path.name} ({one_line(state.record.name)}), {datetime.date.today()}",
+        f"# {preset.name} with the best{so_far(state)} of {state.dir.path.name} ({one_line(state.record.name)}), "
+        f"{datetime.date.today()}",
         f"# {configs_of(best)}: {score_text(best)}",
         "",
         _include(tree, preset).rstrip(),

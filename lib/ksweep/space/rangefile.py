@@ -144,7 +144,9 @@ class _Parser:
             if old.depth <= new.depth:
                 raise ValueProblem(f"CONFIG_{symbol}: is set twice, first at {old.where}; keep one line")
             if not set(old.symbols) <= set(new.symbols):
-                raise ValueProblem(f"CONFIG_{symbol}: {old.where} pairs it with other symbols; set all of them here, on one line as there, or none")
+                raise ValueProblem(
+                    f"CONFIG_{symbol}: {old.where} pairs it with others; set all of them here in one line, or none"
+                )
             overridden.append(old.symbols)
         # An override takes the place of the first line that it replaces, so that numbering does not depend on it.
         place = overridden[0] if overridden else new.symbols

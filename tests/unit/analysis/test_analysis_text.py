@@ -1,3 +1,4 @@
+import json
 import time
 
 import pytest
@@ -230,3 +231,78 @@ def test_a_leaderboard_folds_its_values_where_the_terminal_is_narrow(make_sweep,
     assert lines[first].endswith("config_003")
     text = " ".join(line.strip() for line in lines[first + 1 : lines.index("... and 1 more")])
     assert text.startswith(" ".join(f"{name}=2.{i}" for i, name in enumerate(names)) + " 2 ")
+
+
+def test_an_expression_is_broken_between_its_terms():
+    assert table(["val_ppl + 10*layers_mean"], [["96.322"]]) == ["     val_ppl +", "10*layers_mean", "        96.322"]
+
+
+def test_epochs_that_failed_runs_lack_are_not_called_saved(make_sweep):
+    maker = make_sweep(strategy="asha", sampler="random")
+    maker.add({"X": "a"}, val_acc=0.9, history=[{"epoch": epoch, "val_acc": 0.9} for epoch in range(1, 11)])
+    maker.add({"X": "b"}, status=Status.PRUNED, history=[{"epoch": epoch, "val_acc": 0.1} for epoch in range(1, 4)])
+    maker.add({"X": "c"}, status=Status.OOM, history=[])
+    maker.add({"X": "d"}, status=Status.PLANNED)
+
+    text = text_of(maker)
+
+    assert "Epochs: 13 trained of 40, 7 saved by pruning\n" in text  # 7 of the one that was pruned
+    assert "Cost: 0.00833 slot-hours (on CPU cores); pruning saved about 0.00449 of them\n" in text  # 30 s / 13 epochs * 7
+
+
+def test_a_run_that_went_on_is_not_longer_from_start_to_end_than_its_sweep(make_sweep):
+    maker = make_sweep()
+    run = maker.add({"X": "a"}, val_acc=0.9, wall_s=20.0, ended_at=1_700_000_150.0)  # its second attempt: from 140 to 150
+    events = [("run_started", 100, 1), ("run_retried", 110, 1), ("run_started", 140, 2), ("run_ended", 150, 2)]
+    maker.save()
+    maker.dir.journal.write_text(
+        "".join(
+            json.dumps({"event": event, "time": 1_700_000_000 + at, "config": "config_001", "slot": 0, "attempt": attempt}) + "\n"
+            for event, at, attempt in events
+        )
+    )
+
+    assert run.result.exists()
+    assert "Duration: 20 s of runs, 20 s a run that passed; 50 s from the first start to the last end\n" in text_of(maker)
+
+
+def test_a_damaged_result_counts_as_a_run_that_ended_badly(make_sweep):
+    maker = make_sweep()
+    maker.add({"X": "a"}, val_acc=0.9)
+    maker.add({"X": "b"}, val_acc=0.8).result.write_text("{}")
+
+    assert "Success rate: 1 of 2 (50.0 %)" in text_of(maker)
+
+
+def test_settings_that_are_as_good_to_the_last_digit_are_told(make_sweep):
+    maker = make_sweep()
+    for value, score in (("a", 0.9), ("b", 0.9), ("c", 0.8)):
+        maker.add({"X": value}, val_acc=score)
+
+    assert "As good to the last digit: 1 setting (rank 1 as well); this one was planned first." in text_of(maker)
+
+
+def test_medians_are_not_mistaken_for_means(make_sweep):
+    maker = make_sweep(aggregate="median")
+    for value, scores in (("a", (0.90, 0.92, 0.97)), ("b", (0.89, 0.90, 0.93))):
+        for seed, score in enumerate(scores):
+            maker.add({"X": value, "SEED": str(seed)}, val_acc=score)
+
+    text = text_of(maker)
+
+    assert "differs in the mean by -2.33 points" in text
+    assert "Medians make the order; the test is of the mean difference" in text
+    assert "(the median over their seeds)" in text
+
+
+def test_a_goal_that_is_no_accuracy_is_shown_with_its_own_test_metric(make_sweep):
+    maker = make_sweep(objective="val_ppl + 10*layers_mean:min")
+    for value, ppl in (("a", 40.0), ("b", 50.0)):
+        maker.add({"X": value}, val_ppl=ppl, layers_mean=2.0, test_ppl=ppl + 1.5)
+
+    best = text_of(maker).split("TOP 10")[0]
+
+    assert "\ntest_ppl: 41.5\n" in best
+    assert "test numbers were not used to choose it" in best
+    assert "test_ppl  time" in ranking_text(maker.dir)
+    assert "51.5" in ranking_text(maker.dir)

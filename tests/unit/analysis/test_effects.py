@@ -129,6 +129,16 @@ def test_many_numbers_are_put_into_bins_of_about_as_many_settings(make_sweep, sa
     assert effect.levels[0].value == f"{float(ordered[0]):.2g} to {float(ordered[7]):.2g}"
 
 
+def test_ten_values_of_a_grid_are_told_one_by_one(tmp_path):
+    axes = {"A": [str(i) for i in range(10)], "B": list("abcd")}
+
+    found = effects_of(tmp_path / "s", axes, lambda values, seed: float(values["A"])).main[0]
+
+    assert [(level.value, level.num_settings, level.goal.mean) for level in found.levels] == [
+        (str(i), 4, float(i)) for i in range(10)
+    ]
+
+
 def test_equal_numbers_stay_in_one_bin(make_sweep):
     axes = [{"symbols": ["N"], "values": [], "sampled": "int(1, 100)"}]
     points = [({"N": "7", "B": str(i)}, float(i)) for i in range(30)] + [({"N": str(i)}, 1.0) for i in range(8, 15)]
@@ -202,6 +212,47 @@ def test_where_a_combination_is_missing_cells_are_shown_without_a_share(make_swe
 
     assert set(pair.cells) == {("0", "0"), ("0", "1"), ("1", "0")}
     assert (pair.share, pair.departure, pair.chance) == (None, None, None)
+
+
+def test_one_combination_that_failed_leaves_the_interaction_of_the_others(tmp_path):
+    grid = {"A": list("0123"), "B": list("012")}
+    dir = simulate(
+        tmp_path / "s",
+        grid,
+        lambda values, seed, epoch: {"val_acc": sum_of(values) + (values == {"A": "1", "B": "1"})},
+        epochs=1,
+        status=lambda values, seed: Status.OOM if values == {"A": "3", "B": "2"} else Status.PASSED,
+    )
+    rows = [(a, b) for a in range(4) for b in range(3) if (a, b) != (3, 2)]
+    terms = np.array([[float(a == i) for i in range(4)] + [float(b == j) for j in range(3)] for a, b in rows])
+    goals = np.array([float(a + b + ((a, b) == (1, 1))) for a, b in rows])
+    rest = goals - terms @ np.linalg.lstsq(terms, goals, rcond=None)[0]
+
+    findings = find(dir)
+    (pair,) = findings.effects.interactions
+
+    assert (len(pair.cells), pair.num_combinations) == (11, 12)
+    assert pair.share == pytest.approx((rest**2).mean() / goals.var())
+    assert "11 of 12" in analysis_text(findings)
+
+
+def test_gaps_that_a_search_left_are_not_fitted(make_sweep):
+    axes = [{"symbols": [name], "values": [], "sampled": "uniform(0, 1)"} for name in "AB"]
+    draw = random.Random(1)
+    points = [({"A": f"{draw.random():.4f}", "B": f"{draw.random():.4f}"}, draw.random()) for _ in range(20)]
+
+    findings = searched(make_sweep, points, axes=axes)
+    (pair,) = findings.effects.interactions
+
+    assert len(pair.cells) < pair.num_combinations
+    assert pair.share is None
+    assert "Interactions: not known: of no two axes have enough combinations" in analysis_text(findings)
+
+
+def test_a_goal_that_is_the_same_everywhere_has_no_interaction_and_the_text_says_why(tmp_path):
+    dir = simulate(tmp_path / "s", AB, lambda values, seed, epoch: {"val_acc": 0.5}, epochs=1)
+
+    assert "Interactions: not known: all combinations of values have the same mean." in analysis_text(find(dir))
 
 
 # Importance
@@ -431,6 +482,12 @@ def test_whatever_the_numbers_there_is_a_text(make_sweep, goals, objective):
 
     assert "Total configurations tested" in text
     assert " nan" not in text
+
+
+def test_that_numbers_are_too_large_for_effects_is_said(tmp_path):
+    dir = simulate(tmp_path / "s", AB, lambda values, seed, epoch: {"val_loss": 1e200}, epochs=1, objective="val_loss:min")
+
+    assert "Note: val_loss goes up to 1e+200: no effects are computed" in analysis_text(find(dir))
 
 
 def test_fewer_than_two_settings_have_no_effects(make_sweep):

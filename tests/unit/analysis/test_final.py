@@ -8,7 +8,7 @@ import pytest
 from ksweep.analysis.final import FinalTest, Place, counterpart, final_text
 from ksweep.analysis.findings import Findings, find
 from ksweep.analysis.load import load_sweep
-from ksweep.contract.atomic import to_json
+from ksweep.contract.atomic import read_json, to_json
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Status
 from tests.simulated import SweepMaker
@@ -64,6 +64,15 @@ def test_range_of_single_runs_is_the_prediction_interval(tmp_path: Path) -> None
     test = final_of(tmp_path, swept(tmp_path, 0.9), 0.88, 0.90, 0.92)
 
     assert test.allowed == pytest.approx((0.9 - 0.099366, 0.9 + 0.099366), abs=1e-5)
+
+
+def test_better_by_more_data_is_said_to_be_so(tmp_path: Path) -> None:
+    test = final_of(tmp_path, swept(tmp_path, 0.9, 0.91, 0.9), 0.97, 0.98)
+    for state, size in ((test.sweep, 300), (test.final, 400)):
+        for run in state.runs:
+            run.dir.result.write_text(to_json(read_json(run.dir.result) | {"effective": {"num_examples": {"train": size}}}))
+
+    assert "33% more examples, and as many more steps in an epoch" in " ".join(final_text(test).split())
 
 
 def test_smaller_is_better_of_a_loss(tmp_path: Path) -> None:

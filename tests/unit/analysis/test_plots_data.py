@@ -11,7 +11,7 @@ from ksweep.analysis.load import load_sweep
 from ksweep.analysis.plots import draw_plots
 from ksweep.analysis.plots.curves import curves_of
 from ksweep.analysis.plots.devices import devices_png, traces_of
-from ksweep.analysis.plots.heatmaps import Kind, Pair, cells_of, heatmap_pngs, pairs_of, starred
+from ksweep.analysis.plots.heatmaps import Kind, Pair, cells_of, heatmap_pngs, pairs_of, starred, style_scale
 from ksweep.analysis.plots.importance import importance_png
 from ksweep.analysis.plots.metrics import direction, shown_metrics
 from ksweep.analysis.plots.parallel_coordinates import line_of
@@ -433,3 +433,13 @@ def test_sampled_axes_with_conditions_are_drawn(make_sweep):
 
     assert {"slices.png", "parallel_coordinates.png", "scores_by_value.png"} < names
     assert sum(name.startswith("heatmap_") for name in names) == 3
+
+
+def test_ticks_of_a_list_of_numbers_stand_at_its_values():
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+
+    style_scale(axes, DrawnAxis(("HEADS",), ("1", "2", "4", "8")), "x")
+
+    assert [axes.xaxis.get_major_formatter()(place) for place in axes.get_xticks()] == ["1", "2", "4", "8"]

@@ -23,7 +23,7 @@ GREY, DARK = "#9a9a9a", "#333333"
 LABEL: dict[str, Any] = {"family": "DejaVu Sans Mono", "fontsize": 8, "parse_math": False}  # a $ in a value is no formula
 NOTE: dict[str, Any] = {"fontsize": 8, "color": DARK, "parse_math": False}
 STAR: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "markeredgewidth": 0.9}
-_LARGEST = 1e307
+_LARGEST = 1e305  # a hundred times it, as per cent, is still a float
 _OUTSIDE = 0.06  # of the shown range, beyond its ends
 
 
