@@ -64,7 +64,7 @@ def draw_menuconfig(scratch: Path) -> None:
 def draw_report(report: Path, scratch: Path) -> None:
     """The upper part of a report, as chromium shows it."""
     with Chromium(scratch / "profile") as browser:
-        page = browser.open(report.as_uri(), width=1000, height=1500)
+        page = browser.open(report.as_uri(), width=1000, height=1900)
         page.wait("document.querySelectorAll('canvas').length > 1")
         page.screenshot(HERE / "report.png")
 

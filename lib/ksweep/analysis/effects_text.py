@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ksweep.analysis.effects import Effects, Importance, Interaction, MainEffect
 from ksweep.analysis.fidelity import rank_correlations
 from ksweep.analysis.findings import Findings
-from ksweep.analysis.formats import MISSING, interval_of, number, one_line, plural, table
+from ksweep.analysis.formats import MISSING, interval_of, is_share, number, one_line, plural, table
 from ksweep.analysis.pareto import front_facts
 from ksweep.analysis.ranking import Ranking, Spread
 from ksweep.contract.outcome import Status
@@ -33,7 +33,8 @@ def effects_block(findings: Findings) -> list[str]:
     over_seeds = "the median over their seeds" if findings.ranking.aggregate == "median" else "their seeds averaged first"
     lines.append(f"mean: of the goal over settings ({over_seeds}), with its 95% t interval.")
     if any(level.effect for effect in effects.main for level in effect.levels):
-        lines.append("better by: than the axis's other values with all else equal, worse below 0; n: of such comparisons.")
+        unit = ", in points" if is_share(goal) else ""
+        lines.append(f"better by{unit}: than the axis's other values with all else equal, worse below 0; n: of such comparisons.")
     else:
         lines.append("No two settings differ in one axis only, so nothing is compared with all else equal.")
     for effect in effects.main:
@@ -65,7 +66,7 @@ def _ends(goal: str, spread: Spread) -> str:
 def _better_by(goal: str, spread: Spread | None) -> list[str]:
     if spread is None or spread.mean is None:
         return [MISSING, MISSING, "0"]
-    if spread.half_width is None:
+    if spread.half_width is None or spread.half_width <= 1e-9 * abs(spread.mean):  # equal differences are no certainty
         return [_signed(goal, spread.mean), MISSING, str(spread.n)]
     low, high = spread.mean - spread.half_width, spread.mean + spread.half_width
     return [_signed(goal, spread.mean), f"{_signed(goal, low)} to {_signed(goal, high)}", str(spread.n)]

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from ksweep.analysis.findings import Findings
-from ksweep.analysis.formats import MISSING, mean_and_interval, mean_and_spread, one_line, plural
+from ksweep.analysis.formats import MISSING, mean_and_interval, mean_and_spread, one_line, path_from_here, plural
 from ksweep.analysis.load import SweepState
 from ksweep.analysis.pareto import chosen_of_front, front_facts
 from ksweep.analysis.ranking import Group, Ranking, Verdict
@@ -80,8 +80,7 @@ def so_far(state: SweepState) -> str:
 
 def from_here(path: Path) -> str:
     """`path` as it would be typed: relative where it lies below the present directory, quoted where a shell needs that."""
-    full = path.absolute()
-    return shlex.quote(str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full))
+    return shlex.quote(path_from_here(path))
 
 
 def configs_of(best: Group) -> str:

@@ -29,6 +29,7 @@ from ksweep.analysis.formats import (
     metric_name,
     number,
     one_line,
+    path_from_here,
     plural,
 )
 from ksweep.analysis.load import RunRecord, SweepState
@@ -228,7 +229,7 @@ def _chosen(values: dict[str, str]) -> str:
 
 
 def _next_steps(state: SweepState) -> str:
-    best, final = (_command(f"make {verb}", RESULTS=state.dir.path) for verb in ("best", "final"))
+    best, final = (_command(f"make {verb}", RESULTS=path_from_here(state.dir.path)) for verb in ("best", "final"))
     return f"<p>Write it as a preset: {best}<br>Train it on training and validation data together, and test it once: {final}</p>"
 
 
@@ -262,7 +263,7 @@ def _failures(state: SweepState) -> str:
     shown = "".join(_failure(run) for run in bad[:_FAILURES_SHOWN])
     hidden = len(bad) - _FAILURES_SHOWN
     more = f"<p>and {hidden} more, in the table of runs (filter: reason, status=failed, ...)</p>" if hidden > 0 else ""
-    again = f"<p>Run them again: {_command('make rerun-failed', RESULTS=state.dir.path)}</p>"
+    again = f"<p>Run them again: {_command('make rerun-failed', RESULTS=path_from_here(state.dir.path))}</p>"
     return f'<section id="failures"><h2>{plural(len(bad), "run")} failed</h2>{shown}{more}{again}</section>'
 
 
@@ -391,7 +392,7 @@ def _plan(state: SweepState) -> str:
         ("Strategy", _text(strategy)),
         ("Objective", _text(state.objectives.text or "none")),
         *([("Constraints", _text(record.constraints))] if record.constraints else []),
-        ("Range file", _text(record.range_file or MISSING)),
+        ("Range file", _text(path_from_here(Path(record.range_file)) if record.range_file else MISSING)),
         *(
             [("The command line said instead", _text(" ".join(f"{k}={v}" for k, v in record.overrides.items())))]
             if record.overrides
@@ -463,7 +464,9 @@ def _repeat(state: SweepState) -> str:
     given = {names[name]: value for name, value in record.overrides.items() if name in names}
     lines = []
     if record.range_file:
-        lines.append(f"The sweep: {_command('make sweep', RANGE_CONFIG=record.range_file, **given, FRESH=1)}")
+        lines.append(
+            f"The sweep: {_command('make sweep', RANGE_CONFIG=path_from_here(Path(record.range_file)), **given, FRESH=1)}"
+        )
     if state.runs:
         example = state.dir.configs / state.runs[0].config
         lines.append(f"One run, compared with what it gave: {_command('make rerun', CONFIG=example)}")

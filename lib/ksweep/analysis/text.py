@@ -1,7 +1,6 @@
 """The ranking in words: a leaderboard for the terminal, and sweep_analysis.txt. What went wrong always comes first."""
 
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksweep.analysis.effort import effort
@@ -14,6 +13,7 @@ from ksweep.analysis.formats import (
     metric_name,
     number,
     one_line,
+    path_from_here,
     plural,
     table,
 )
@@ -349,12 +349,7 @@ def _failure(run: RunRecord) -> list[str]:
     values = " ".join(f"{name}={value}" for name, value in run.point.values.items())
     lines = [f"{run.config}: {run.status}{attempt}: {one_line(run.reason) or 'no reason given'}"]
     lines += [f"   {one_line(values)}"] if values else []
-    return [*lines, f"   log: {one_line(_from_here(run.dir.log))}"]
-
-
-def _from_here(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return [*lines, f"   log: {one_line(path_from_here(run.dir.log))}"]
 
 
 def _seconds(group: Group) -> str:

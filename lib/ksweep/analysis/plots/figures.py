@@ -24,6 +24,7 @@ LABEL: dict[str, Any] = {"family": "DejaVu Sans Mono", "fontsize": 8, "parse_mat
 NOTE: dict[str, Any] = {"fontsize": 8, "color": DARK, "parse_math": False}
 STAR: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "markeredgewidth": 0.9}
 _LARGEST = 1e305  # a hundred times it, as per cent, is still a float
+_NO_SHARE = 1e4  # whatever its name says: as per cent it would be hundreds of digits wide
 _OUTSIDE = 0.06  # of the shown range, beyond its ends
 
 
@@ -33,7 +34,7 @@ def style_values(axes: "Axes", metric: str, which: str) -> None:
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator(7))
-    if is_share(metric):
+    if is_share(metric) and max(map(abs, axis.get_view_interval())) < _NO_SHARE:
         axis.set_major_formatter(PercentFormatter(xmax=1))
     axes.tick_params(labelsize=8)
     axes.grid(axis="x" if which == "x" else "y", color="#e4e4e4", linewidth=0.6)
@@ -77,7 +78,7 @@ def limits(values: Sequence[float], *, is_maximized: bool) -> tuple[float, float
 
 def drawable(low: float, high: float) -> tuple[float, float]:
     """Limits that matplotlib can compute with: the length of an axis must be a finite number too."""
-    low, high = max(low, -_LARGEST), min(high, _LARGEST)
+    low, high = (min(max(end, -_LARGEST), _LARGEST) for end in (low, high))
     return (low, high) if low < high else (low - 1.0, low + 1.0) if abs(low) < 1e6 else (low - abs(low) / 9, low + abs(low) / 9)
 
 

@@ -166,7 +166,7 @@ def _colours(values: list[float], goal: Goal) -> tuple["Normalize", str, str]:
     extend = ends[ordered[0] < low, ordered[-1] > high]
     if high - low == 0 or high - low == float("inf"):
         low, high = (low - 0.5, high + 0.5) if high == low else (low / 4, high / 4)
-    return Normalize(low, high), "viridis" if goal.is_maximized else "viridis_r", extend
+    return Normalize(*drawable(low, high)), "viridis" if goal.is_maximized else "viridis_r", extend
 
 
 def _draw_cells(
