@@ -449,6 +449,15 @@ def test_text_tells_effects_importance_and_interactions_with_the_warnings_first(
     assert any("Hutter, Hoos, Leyton-Brown 2014" in line for line in lines)
 
 
+def test_differences_that_happen_to_be_equal_are_no_interval_of_no_width(tmp_path):
+    dir = simulate(tmp_path / "s", AB, lambda values, seed, epoch: {"val_acc": sum_of(values) / 8}, epochs=1)
+    text = analysis_text(find(dir))
+
+    assert "better by, in points: " in text
+    (row,) = (line.split() for line in text[text.index("B  settings") :].splitlines()[1:2])
+    assert row[-3:] == ["-12.50%", "-", "3"]
+
+
 def test_a_search_in_which_nothing_is_comparable_has_no_columns_for_it(make_sweep):
     points = [({"A": str(i / 7), "B": str(-i / 3)}, 1.0 + i) for i in range(12)]
 

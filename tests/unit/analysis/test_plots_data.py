@@ -11,6 +11,7 @@ from ksweep.analysis.load import load_sweep
 from ksweep.analysis.plots import draw_plots
 from ksweep.analysis.plots.curves import curves_of
 from ksweep.analysis.plots.devices import devices_png, traces_of
+from ksweep.analysis.plots.figures import drawable, style_values
 from ksweep.analysis.plots.heatmaps import Kind, Pair, cells_of, heatmap_pngs, pairs_of, starred, style_scale
 from ksweep.analysis.plots.importance import importance_png
 from ksweep.analysis.plots.metrics import direction, shown_metrics
@@ -443,3 +444,22 @@ def test_ticks_of_a_list_of_numbers_stand_at_its_values():
     style_scale(axes, DrawnAxis(("HEADS",), ("1", "2", "4", "8")), "x")
 
     assert [axes.xaxis.get_major_formatter()(place) for place in axes.get_xticks()] == ["1", "2", "4", "8"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e308, 1.2e308), (-1e308, 1e308), (-1.7e308, -1e308), (0.5, 0.5), (0.0, 5e-324)])
+def test_limits_can_be_computed_with(low, high):
+    low, high = drawable(low, high)
+
+    assert low < high
+    assert 100 * (abs(low) + abs(high)) < float("inf")
+
+
+def test_an_accuracy_that_is_none_has_ticks_that_leave_room_for_the_picture():
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    axes.set_ylim(0, 1e300)
+
+    style_values(axes, "val_acc", "y")
+
+    assert all(len(text) < 10 for text in axes.yaxis.get_major_formatter().format_ticks([0.0, 1e299, 1e300]))

@@ -255,7 +255,6 @@ def _text(cell: Cell, goal: Goal) -> str:
 def _colour_bar(figure: "Figure", axes: "Axes", image: Any, goal: Goal, extend: str) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    image.set_clim(*drawable(*image.get_clim()))
     bar = figure.colorbar(image, ax=axes, extend=extend, pad=0.02, aspect=25)
     bar.locator = MaxNLocator(5)
     bar.formatter = FuncFormatter(lambda value, _: number(goal.text, value))
