@@ -318,6 +318,7 @@ def test_a_phone_scrolls_tables_and_not_the_page(browser, report):
     assert page.errors == []
 
 
+@pytest.mark.slow
 def test_a_finger_keeps_a_range_where_it_starts_on_an_axis_and_scrolls_beside_it(browser, report):
     page = browser.open(report, width=390, height=844)
     page.call("Emulation.setTouchEmulationEnabled", enabled=True)

@@ -72,7 +72,7 @@ def test_smoke_preset_trains_and_leaves_what_the_contract_asks_for(model: str, t
         assert torch.load(tmp_path / "checkpoints" / name, weights_only=True)["model"]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [MODELS[0], *(pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:])])
 def test_missing_run_directory_is_a_message(model: str) -> None:
     env = {key: value for key, value in os.environ.items() if key != "KSWEEP_RUN_DIR"} | {"PYTHONPATH": "lib:."}
     done = subprocess.run([sys.executable, "-m", f"models.{model}.train"], cwd=ROOT, env=env, capture_output=True, text=True)

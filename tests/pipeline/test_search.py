@@ -44,7 +44,7 @@ def statuses(place: Place) -> Counter[str]:
     return Counter(result["status"] for result in results_of(place))
 
 
-@pytest.mark.parametrize("strategy", ["random", "tpe", "cmaes"])
+@pytest.mark.parametrize("strategy", ["random", "tpe", pytest.param("cmaes", marks=pytest.mark.slow)])
 def test_strategy_runs_exactly_as_many_distinct_points_as_asked(place: Place, strategy: str) -> None:
     code, out = place.sweep(SPACE, "--strategy", strategy, "--trials", 8)
     again = place.sweep(None, "--strategy", strategy, "--trials", 8)
@@ -365,6 +365,7 @@ def test_program_that_reports_rarely_is_promoted_all_the_same(place: Place, at_r
     assert epochs_of(place)[9] == [2, 4, 6, 9]
 
 
+@pytest.mark.slow
 def test_space_that_lost_a_point_is_another_sweep_and_one_that_grew_is_not(place: Place) -> None:
     place.sweep(SPACE, "--strategy", "random", "--trials", 3)
     place.sweep(SPACE.replace("1000", "2000"), "--strategy", "random", "--trials", 4)

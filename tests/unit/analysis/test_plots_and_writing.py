@@ -148,6 +148,7 @@ def test_analyze_before_anything_finished_leaves_no_stale_plot(make_sweep):
     assert not (maker.dir.plots / "ranking.png").exists()
 
 
+@pytest.mark.slow
 def test_analyze_of_a_thousand_points(make_sweep):
     maker = make_sweep()
     for n in range(1000):

@@ -384,6 +384,7 @@ def test_when_all_runs_failed_only_the_pictures_that_need_no_score_are_there(mak
     assert drawn(findings_of(maker)) == {"timeline.png"}
 
 
+@pytest.mark.slow
 def test_names_and_values_in_any_script_and_with_dollars_are_drawn(tmp_path):
     axes = {"A$x_{1}" + "LONG" * 30: ["$x^{", "漢字" * 20, "tab\there", "x" * 300], "B": ["<b>", "\u202e", "nan", "1e999"]}
     findings = findings_of(

@@ -41,7 +41,7 @@ def draw(rng, means, *, num_seeds, common, own):
 
 def test_intervals_cover_the_true_mean_and_the_truly_best_is_not_marked_behind():
     rng = np.random.default_rng(5)
-    for means in (np.full(8, 0.9), 0.9 - 0.002 * np.arange(8), 0.9 - np.array([0, 0.001, 0.02, 0.02, 0.03, 0.05, 0.1, 0.2])):
+    for means in (np.full(6, 0.9), 0.9 - np.array([0, 0.001, 0.02, 0.02, 0.05, 0.2])):
         covered, not_behind = np.zeros(len(means)), 0
         for _ in range(REPEATS // 4):
             ranking = rank(sweep_of(draw(rng, means, num_seeds=4, common=0.005, own=0.003)))

@@ -69,6 +69,7 @@ def trials_of(sampler: Sampler) -> list[FrozenTrial]:
     return sampler._trials.get_all_trials(sampler._trials.study_id)
 
 
+@pytest.mark.slow
 def test_tpe_is_as_good_as_optunas_own_and_far_better_than_chance() -> None:
     # Over 100 seeds (make bench-search) the limits are 1.1 and 0.33; six seeds scatter by a factor of two.
     ours, bare, chance = (

@@ -33,6 +33,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_cold_start_gives_the_numbers_of_a_fork(make_place, reference) -> None:
     cold = make_place(*PRUNED)
 

@@ -85,6 +85,7 @@ def test_normalisation_is_that_of_both_parts() -> None:
     assert not torch.equal(joined.mean, apart.mean)
 
 
+@pytest.mark.slow
 def test_loss_that_is_not_finite_ends_the_run_as_diverged(make_place) -> None:
     place = make_place(
         "TRAIN_ON_VALIDATION=y", "OPTIMIZER_SELECT_SGD=y", 'LEARNING_RATE="10"', 'WEIGHT_DECAY="1"', "NUM_EPOCHS=20"
