@@ -218,7 +218,7 @@ def read_indexed(run_dir: str, path: str) -> IndexedResult | None:
     """The result.json at `path`, None when it is half written or just gone."""
     try:
         stat, text = _end_of(path)
-        record = _value_of(text)
+        record = json_value(text)
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     except OSError as error:
@@ -226,7 +226,7 @@ def read_indexed(run_dir: str, path: str) -> IndexedResult | None:
     return _understood(run_dir, file_key(stat), record) if isinstance(record, dict) else None
 
 
-def _value_of(text: bytes) -> Any:
+def json_value(text: bytes) -> Any:
     """Of JSON text; ValueError or RecursionError where it is none. What orjson refuses (NaN, huge numbers) may still be read."""
     try:
         return orjson.loads(text)

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ksweep.analysis.index import SEED, IndexedResult, ResultIndex, as_number, epochs_in, file_key, newest_report
+from ksweep.analysis.index import SEED, IndexedResult, ResultIndex, as_number, epochs_in, file_key, json_value, newest_report
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Result, Status
 from ksweep.contract.paths import RunDir, SweepDir
@@ -21,6 +21,7 @@ from ksweep.contract.sweepfile import PointRecord, SweepRecord
 from ksweep.space.objective import Goal, Objectives, parse_objectives
 from ksweep.space.values import ValueProblem
 
+_PROVENANCE = RunDir(Path()).provenance.name
 _STATUSES = {str(status): status for status in Status}
 
 
@@ -91,7 +92,11 @@ class RunRecord:
 
 def _setting_of(point: PointRecord) -> object:
     values = point.values
-    return frozenset(values.items() - {(SEED, values[SEED])}) if SEED in values else point.config
+    if SEED not in values:
+        return point.config
+    others = values.copy()
+    del others[SEED]
+    return frozenset(others.items())
 
 
 class _EndedRun(RunRecord):
@@ -209,7 +214,7 @@ class SweepReader:
     """Reads one sweep again and again. Each `read` gives how it stands at that moment; what did not change is not read anew."""
 
     def __init__(self, dir: SweepDir) -> None:
-        self._dir = dir
+        self._dir, self._root = dir, os.fspath(dir.path)
         self._index = ResultIndex(dir)
         self._plan: tuple[tuple[int, int, int], SweepRecord, Objectives] | None = None
         self._run_dirs: list[str] = []
@@ -221,7 +226,7 @@ class SweepReader:
         record, objectives = self._read_plan()
         runner, points = find_runner(self._dir), record.active_points
         runs = [
-            before if before is not None and before.indexed is found is not None else self._run(point, found, runner)
+            before if before is not None and before.indexed is found is not None else self._run(point, found, runner, before)
             for point, found, before in zip(points, self._index.look(self._run_dirs), self._before, strict=True)
         ]
         self._before = [*runs]
@@ -238,21 +243,31 @@ class SweepReader:
             self._before = [None] * len(self._run_dirs)
         return self._plan[1:]
 
-    def _run(self, point: PointRecord, found: IndexedResult | None, runner: Runner | None) -> RunRecord:
+    def _run(self, point: PointRecord, found: IndexedResult | None, runner: Runner | None, before: RunRecord | None) -> RunRecord:
         if found is not None and found.id == point.id:
             return _EndedRun(self._dir.path, point, found)
-        dir = RunDir(self._dir.path / point.run_dir)
-        if found is not None and found.id is None:
-            return RunRecord(point=point, dir=dir, status=Status.CRASHED, reason=found.reason)
-        return _unfinished(point, dir, runner)
+        status, reason = Status.CRASHED, found.reason if found is not None and found.id is None else ""
+        if not reason:
+            status, reason = _unfinished(f"{self._root}/{point.run_dir}/{_PROVENANCE}", runner)
+        if before is not None and before.indexed is None and (before.status, before.reason) == (status, reason):
+            return before  # the same object tells those who compare that nothing has changed
+        return RunRecord(point=point, dir=RunDir(self._dir.path / point.run_dir), status=status, reason=reason)
 
 
 def _load_plan(dir: SweepDir) -> tuple[SweepRecord, Objectives]:
     try:
-        record = SweepRecord.load(dir)
+        record = SweepRecord.from_json(dir, _json_in(dir.sweep))
         return record, parse_objectives(record.objective, record.direction, record.constraints)
     except (KeyError, TypeError, ValueProblem) as error:
         raise RequestError(f"{dir.sweep}: damaged, or written by another version ({error})") from error
+
+
+def _json_in(path: Path) -> Any:
+    """None where there is no whole one."""
+    try:
+        return json_value(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def find_runner(dir: SweepDir) -> Runner | None:
@@ -280,13 +295,14 @@ def find_runner(dir: SweepDir) -> Runner | None:
         os.close(fd)
 
 
-def _unfinished(point: PointRecord, dir: RunDir, runner: Runner | None) -> RunRecord:
-    started_at = attempt_started_at(dir)
+def _unfinished(provenance: str, runner: Runner | None) -> tuple[Status, str]:
+    """Status and reason of a run without a result."""
+    started_at = _written_at(provenance)
     if started_at is None:
-        return RunRecord(point=point, dir=dir, status=Status.PLANNED)
+        return Status.PLANNED, ""
     if runner is not None and started_at >= runner.started_at - 1:  # else it was left by an earlier runner; a second for rounding
-        return RunRecord(point=point, dir=dir, status=Status.RUNNING)
-    return RunRecord(point=point, dir=dir, status=Status.CANCELLED, reason="interrupted; continued by the same command")
+        return Status.RUNNING, ""
+    return Status.CANCELLED, "interrupted; continued by the same command"
 
 
 def attempt_started_at(dir: RunDir) -> float | None:
@@ -294,8 +310,12 @@ def attempt_started_at(dir: RunDir) -> float | None:
 
     provenance.json is written when an attempt is started, and nothing touches it later.
     """
+    return _written_at(dir.provenance)
+
+
+def _written_at(path: Path | str) -> float | None:
     try:
-        return dir.provenance.stat().st_mtime
+        return os.stat(path).st_mtime
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; the exit code."""
+    gc.disable()  # thousands of records are made, and all are kept: the search for cycles among them finds none
     print(ranking_text(sweep_of(args), top=args.top, width=terminal_width()))
-    gc.freeze()  # the end of the process need not search thousands of records for cycles: a fifth of its time
+    gc.freeze()  # nor does that at the end of the process
     return 0

@@ -68,7 +68,11 @@ class SweepRecord:
     @classmethod
     def load(cls, dir: SweepDir) -> "SweepRecord":
         """Read `sweep.json`. RequestError when the directory is not a sweep."""
-        record = read_json(dir.sweep)
+        return cls.from_json(dir, read_json(dir.sweep))
+
+    @classmethod
+    def from_json(cls, dir: SweepDir, record: Any) -> "SweepRecord":
+        """From what stands in `sweep.json`, None where it cannot be read."""
         if not isinstance(record, dict):
             raise RequestError(f"{dir.path}: not a sweep directory (no readable sweep.json in it)")
         known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
