@@ -105,12 +105,12 @@ class _EndedRun(RunRecord):
     indexed: IndexedResult  # type: ignore[misc]
     _sweep: Path
 
-    def __init__(self, sweep: Path, point: PointRecord, indexed: IndexedResult) -> None:
+    def __init__(self, sweep: Path, point: PointRecord, indexed: IndexedResult, setting: object) -> None:
         self.__dict__.update(  # the record is frozen
             point=point,
             status=_STATUSES[indexed.status],
             reason=indexed.reason,
-            setting=_setting_of(point),
+            setting=setting,
             indexed=indexed,
             _sweep=sweep,
         )
@@ -219,6 +219,7 @@ class SweepReader:
         self._plan: tuple[tuple[int, int, int], SweepRecord, Objectives] | None = None
         self._run_dirs: list[str] = []
         self._before: list[RunRecord | None] = []
+        self._settings: dict[object, object] = {}  # one object for each, which makes comparing them cheap
 
     @no_cycles()
     def read(self) -> SweepState:
@@ -245,7 +246,8 @@ class SweepReader:
 
     def _run(self, point: PointRecord, found: IndexedResult | None, runner: Runner | None, before: RunRecord | None) -> RunRecord:
         if found is not None and found.id == point.id:
-            return _EndedRun(self._dir.path, point, found)
+            setting = _setting_of(point)
+            return _EndedRun(self._dir.path, point, found, self._settings.setdefault(setting, setting))
         status, reason = Status.CRASHED, found.reason if found is not None and found.id is None else ""
         if not reason:
             status, reason = _unfinished(f"{self._root}/{point.run_dir}/{_PROVENANCE}", runner)
