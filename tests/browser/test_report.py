@@ -367,6 +367,7 @@ def test_a_sweep_with_little_in_it_opens(browser, tmp_path, statuses):
     assert len(column_of(page, "runs", "config")) == len(statuses)
 
 
+@pytest.mark.slow
 def test_the_served_page_follows_the_sweep_and_keeps_its_place(browser, tmp_path):
     maker = SweepMaker(tmp_path / "sweep_1")
     for n in range(30):

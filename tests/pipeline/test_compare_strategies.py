@@ -51,6 +51,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, int, str]
     return place, *compare(place, SPACE, "--strategies", "random,asha", "--seeds", 2, "--budget", 12)
 
 
+@pytest.mark.slow
 def test_every_strategy_and_seed_spends_the_budget(complete: tuple[Place, int, str]) -> None:
     place, code, out = complete
     (comparison,) = comparisons(place)
@@ -63,6 +64,7 @@ def test_every_strategy_and_seed_spends_the_budget(complete: tuple[Place, int, s
     assert all(epochs_trained(path) >= 12 for path in comparison.glob("sweep_*"))
 
 
+@pytest.mark.slow
 def test_same_command_again_starts_nothing(complete: tuple[Place, int, str]) -> None:
     place, _, first = complete
     before = events(comparisons(place)[0])
@@ -74,6 +76,7 @@ def test_same_command_again_starts_nothing(complete: tuple[Place, int, str]) -> 
     assert events(comparisons(place)[0]) == before
 
 
+@pytest.mark.slow
 def test_result_is_the_best_that_the_sweeps_found(complete: tuple[Place, int, str]) -> None:
     (comparison,) = comparisons(complete[0])
     record = record_of(comparison)["strategies"]
@@ -91,6 +94,7 @@ def test_result_is_the_best_that_the_sweeps_found(complete: tuple[Place, int, st
     assert "epochs to random's mean at 12" in (comparison / "strategies.txt").read_text()
 
 
+@pytest.mark.slow
 def test_journal_says_where_a_run_has_stopped_for_now_as_the_comparison_reads_it(complete: tuple[Place, int, str]) -> None:
     reasons = [event["reason"] for event in events(comparisons(complete[0])[0]) if event.get("status") == "pruned"]
 

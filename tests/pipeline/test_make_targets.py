@@ -329,6 +329,7 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_environment_is_made_once_and_again_when_it_is_incomplete(tree: Path) -> None:
     # Stands in for `python -m venv`, which takes 4 s: an environment whose python is this one.
     real = script(tree / "real", f'exec {sys.executable} "$@"')

@@ -86,6 +86,7 @@ def test_defaults_in_a_dot_config_follow_the_epochs_that_are_given(tmp_path: Pat
     assert "7 < 3" in out
 
 
+@pytest.mark.slow
 def test_estimate_takes_one_epoch_of_a_recipe_with_a_warmup(tmp_path: Path) -> None:
     (tmp_path / "ranges").write_text("CONFIG_OPTIMIZER=adamwprune\nCONFIG_NUM_EPOCHS=10\nCONFIG_LR_WARMUP_EPOCHS=2\n")
     code, out = ksweep("estimate", "--range", tmp_path / "ranges", "--results", tmp_path / "results")

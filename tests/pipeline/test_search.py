@@ -44,7 +44,7 @@ def statuses(place: Place) -> Counter[str]:
     return Counter(result["status"] for result in results_of(place))
 
 
-@pytest.mark.parametrize("strategy", ["random", "tpe", pytest.param("cmaes", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strategy", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "cmaes"))])
 def test_strategy_runs_exactly_as_many_distinct_points_as_asked(place: Place, strategy: str) -> None:
     code, out = place.sweep(SPACE, "--strategy", strategy, "--trials", 8)
     again = place.sweep(None, "--strategy", strategy, "--trials", 8)
@@ -289,6 +289,7 @@ def test_enqueued_point_outside_of_the_space_is_refused(place: Place) -> None:
     assert "int(1, 1000)" in out
 
 
+@pytest.mark.slow
 def test_imported_sweep_is_learned_from_and_not_run_again(place: Place, tmp_path: Path) -> None:
     grid = Place(tmp_path / "grid")
     grid.path.mkdir()
@@ -317,6 +318,7 @@ def test_callback_command_is_told_what_happens(place: Place) -> None:
     assert all(later["margin"] > 0 for later in best[1:])
 
 
+@pytest.mark.slow
 def test_copy_that_comes_first_after_a_stop_starts_from_its_parent(place: Place) -> None:
     text = "CONFIG_X=int(1, 1000)\nCONFIG_NUM_EPOCHS=2\nCONFIG_SWEEP_PARALLEL_JOBS=1\n"
     text += "CONFIG_SWEEP_PBT_INTERVAL=1\nCONFIG_SWEEP_KEEP_CHECKPOINTS=y\n"
@@ -331,6 +333,7 @@ def test_copy_that_comes_first_after_a_stop_starts_from_its_parent(place: Place)
     assert [e["config"] for e in place.events("run_started")][4] == "config_005"
 
 
+@pytest.mark.slow
 def test_stop_rule_leaves_no_point_behind_and_lifting_it_goes_on(place: Place) -> None:
     text = "CONFIG_X=1:1:9\nCONFIG_NUM_EPOCHS=9\nCONFIG_SWEEP_PARALLEL_JOBS=1\n"
     place.sweep(text + "CONFIG_SWEEP_MAX_TOTAL_RESOURCE=3\n", "--strategy", "asha")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ksweep.kconfig.tree import load_tree
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -17,6 +19,7 @@ print(len(os.listdir("/proc/self/task")), torch.cuda.is_initialized(), "torchvis
 """
 
 
+@pytest.mark.slow
 def test_preload_of_a_resnet_imports_torchvision_and_starts_no_thread() -> None:
     kconf = load_tree(ROOT)
     kconf.syms["MODEL_SELECT_RESNET18"].set_value(2)

@@ -78,6 +78,7 @@ def test_effective_settings_are_those_of_the_objects(make_place) -> None:
     assert effective["pruning"] is None
 
 
+@pytest.mark.slow
 def test_pruned_run_selects_among_the_sparse_epochs(make_place) -> None:
     place = make_place(
         "OPTIMIZER_SELECT_ADAMWPRUNE=y",

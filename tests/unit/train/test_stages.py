@@ -82,6 +82,7 @@ def child_of(make_place, parent, *symbols: str):
     return child
 
 
+@pytest.mark.slow
 def test_child_with_its_parents_settings_is_its_parent_going_on(make_place, whole) -> None:
     symbols, reference = whole
     parent = make_place(*symbols)
