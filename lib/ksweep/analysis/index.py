@@ -12,7 +12,6 @@ Metrics lie apart, column by column, since most readers ask for two or three of 
 import json
 import math
 import os
-import sys
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -22,13 +21,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from ksweep.contract.atomic import to_json, write_text
-from ksweep.contract.metrics import read_history
 from ksweep.contract.outcome import Result
 from ksweep.contract.paths import RunDir, SweepDir
 
 SEED = "SEED"  # the symbol whose values are repeats of one setting, not settings of their own
 WORTH_WRITING = 100  # results that had to be opened: fewer of them cost less than a file more in the sweep
-_TAIL_BYTES = 65536
 _ABSENT: dict[str, Any] = {}  # what stands in a column for a run that has no such metric: no value of a metric
 _RESULT = RunDir(Path()).result.name
 
@@ -217,7 +214,7 @@ def _parse(line: bytes) -> Iterator[IndexedResult]:
 def read_indexed(run_dir: str, path: str) -> IndexedResult | None:
     """The result.json at `path`, None when it is half written or just gone."""
     try:
-        stat, text = _end_of(path)
+        stat, text = _contents(path)
         record = json_value(text)
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
@@ -255,45 +252,15 @@ def _not_understood(run_dir: str, key: tuple[int, int, int], error: Exception) -
     return found._replace(id=None, status=str(result.status))
 
 
-def _end_of(path: Path | str, num_bytes: int = sys.maxsize) -> tuple[os.stat_result, bytes]:
-    """The last `num_bytes` of a file, and what stat says of the file that was read, should another one take its place."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        stat = os.fstat(fd)
-        size = min(stat.st_size, num_bytes)
-        return stat, os.pread(fd, size, stat.st_size - size)
-    finally:
-        os.close(fd)
+def _contents(path: str) -> tuple[os.stat_result, bytes]:
+    """A file, and what stat says of the one that was read, should another take its place."""
+    with open(path, "rb", buffering=0) as file:
+        return os.fstat(file.fileno()), file.read()
 
 
 def file_key(stat: os.stat_result) -> tuple[int, int, int]:
     """What changes when a file is written or replaced."""
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def epochs_in(metrics: Path | str) -> int | None:
-    """The epoch of the newest report in this file; the number of reports where they name none; None before the first."""
-    report = newest_report(metrics)
-    epoch = as_number(report.get("epoch"))
-    if epoch is not None:
-        return int(epoch)
-    return len(read_history(Path(metrics))) if report else None
-
-
-def newest_report(metrics: Path | str) -> dict[str, Any]:
-    """The newest whole report, read from the end of the file; empty before the first."""
-    try:
-        lines = _end_of(metrics, _TAIL_BYTES)[1].split(b"\n")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    for line in filter(None, reversed(lines)):
-        try:
-            report = json.loads(line)
-        except (ValueError, RecursionError):
-            continue  # torn, blank, or cut by the start of the tail
-        if isinstance(report, dict):
-            return report
-    return {}
 
 
 def as_number(value: Any) -> float | None:

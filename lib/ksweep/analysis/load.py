@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ksweep.analysis.index import SEED, IndexedResult, ResultIndex, as_number, epochs_in, file_key, json_value, newest_report
+from ksweep.analysis.index import SEED, IndexedResult, ResultIndex, as_number, file_key, json_value
+from ksweep.analysis.reports import epochs_in
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Result, Status
 from ksweep.contract.paths import RunDir, SweepDir
@@ -299,7 +300,7 @@ def find_runner(dir: SweepDir) -> Runner | None:
 
 def _unfinished(provenance: str, runner: Runner | None) -> tuple[Status, str]:
     """Status and reason of a run without a result."""
-    started_at = _written_at(provenance)
+    started_at = written_at(provenance)
     if started_at is None:
         return Status.PLANNED, ""
     if runner is not None and started_at >= runner.started_at - 1:  # else it was left by an earlier runner; a second for rounding
@@ -312,16 +313,12 @@ def attempt_started_at(dir: RunDir) -> float | None:
 
     provenance.json is written when an attempt is started, and nothing touches it later.
     """
-    return _written_at(dir.provenance)
+    return written_at(dir.provenance)
 
 
-def _written_at(path: Path | str) -> float | None:
+def written_at(path: Path | str) -> float | None:
+    """When a file was written to last, in Unix seconds; None where there is none."""
     try:
         return os.stat(path).st_mtime
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def last_report(run: RunRecord) -> dict[str, Any]:
-    """The newest whole report of a run, read from the end of the file; empty before the first."""
-    return newest_report(run.dir.metrics)

@@ -6,7 +6,6 @@ What `status` and `watch` show is made of these.
 import heapq
 import json
 import math
-import os
 import statistics
 import time
 from collections import Counter
@@ -15,15 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ksweep.analysis.effort import epochs_trained
-from ksweep.analysis.load import RunRecord, SweepState, as_number, attempt_started_at
+from ksweep.analysis.load import RunRecord, SweepState, as_number, attempt_started_at, written_at
 from ksweep.analysis.ranking import Ranking, rank, t_quantile
+from ksweep.analysis.reports import newest_reports
 from ksweep.contract.atomic import read_json
 from ksweep.contract.config import parse_config
 from ksweep.contract.outcome import Status
 from ksweep.contract.run import ENV_RESOURCE, ENV_UNTIL
 
 NUM_EPOCHS = "NUM_EPOCHS"
-_TAIL_BYTES = 65536
+_JOURNAL_TAIL_BYTES = 65536
 _LEAST_FOR_A_RANGE = 3  # runs: the interval of two is as wide as the sky
 
 
@@ -157,7 +157,7 @@ def _active(run: RunRecord, now: float) -> Active:
     written = read_json(run.dir.provenance)
     provenance: dict[str, Any] = written if isinstance(written, dict) else {}
     slot, device, attempt = provenance.get("slot"), provenance.get("device"), provenance.get("attempt")
-    reports, reported_at = _recent_reports(run)
+    reports, reported_at = list(newest_reports(run.dir.metrics))[::-1], written_at(run.dir.metrics) or 0.0
     report = reports[-1] if reports else {}
     epoch, last = as_number(report.get("epoch")), _last_epoch(run, provenance)
     started_at = attempt_started_at(run.dir) or now
@@ -176,18 +176,6 @@ def _active(run: RunRecord, now: float) -> Active:
 
 def _by_slot(active: Active) -> tuple[float, str]:
     return math.inf if active.slot is None else active.slot, active.run.config
-
-
-def _recent_reports(run: RunRecord) -> tuple[list[dict[str, Any]], float]:
-    """The reports at the end of the file, oldest first, and when it was written to last; a torn line is none."""
-    try:
-        with open(run.dir.metrics, "rb") as file:
-            written_at = os.fstat(file.fileno()).st_mtime
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except (FileNotFoundError, NotADirectoryError):
-        return [], 0.0
-    return [report for line in lines if isinstance(report := _json(line), dict)], written_at
 
 
 def _json(line: bytes) -> Any:
@@ -337,7 +325,7 @@ def _ended(state: SweepState, journal: bytes) -> list[Ended]:
     """Ends of runs that are still in the plan, from the last part of the journal."""
     runs = {run.config: run for run in state.runs}
     found = []
-    for line in reversed(journal[-_TAIL_BYTES:].split(b"\n")):
+    for line in reversed(journal[-_JOURNAL_TAIL_BYTES:].split(b"\n")):
         event: Any = _json(line) if b'"run_ended"' in line else None
         run = runs.get(str(event.get("config"))) if isinstance(event, dict) else None
         if run is None:

@@ -1,6 +1,5 @@
 """The whole analysis of a sweep, written into the sweep directory; each file appears whole, at any moment of the sweep."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from ksweep.analysis.plots import draw_plots
 from ksweep.analysis.report import report_html
 from ksweep.analysis.summary import Row, csv_text, parquet_bytes, summary_rows
 from ksweep.analysis.text import analysis_text
-from ksweep.contract.atomic import write_json, write_text
+from ksweep.contract.atomic import write_bytes, write_json, write_text
 from ksweep.contract.errors import RequestError
 from ksweep.contract.paths import SweepDir
 
@@ -44,21 +43,11 @@ def analyze(dir: SweepDir, *, draws: bool = True) -> Analysis:
 def _draw(findings: Findings, rows: list[Row]) -> list[Path]:
     dir = findings.state.dir
     images = {name: image for name, image in draw_plots(findings).items() if image is not None}
-    _write_bytes(dir.summary_parquet, parquet_bytes(rows))
+    write_bytes(dir.summary_parquet, parquet_bytes(rows), sync=False)
     dir.plots.mkdir(exist_ok=True)
     for stale in [path for path in dir.plots.glob("*.png") if path.name not in images]:
         stale.unlink()  # of an earlier state of the sweep
     for name, image in images.items():
-        _write_bytes(dir.plots / name, image)
+        write_bytes(dir.plots / name, image, sync=False)
     write_text(dir.report, report_html(findings, images))
     return [dir.summary_parquet, dir.report, *(dir.plots / name for name in images)]
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

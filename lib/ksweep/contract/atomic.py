@@ -10,11 +10,16 @@ from typing import Any
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Put `text` at `path`: write beside it, fsync, rename. A reader sees the old or the new file, never a part."""
+    """Put `text` at `path`, as `write_bytes` does."""
+    write_bytes(path, text.encode(), sync=sync)
+
+
+def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Put `content` at `path`: write beside it, fsync, rename. A reader sees the old or the new file, never a part."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(beside, "wb") as file:
+            file.write(content)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())

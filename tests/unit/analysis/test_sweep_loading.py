@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ksweep.analysis.load import SweepState, find_sweep, last_report, load_sweep
+from ksweep.analysis.load import SweepState, find_sweep, load_sweep
+from ksweep.analysis.reports import newest_reports
 from ksweep.analysis.status import status_text
 from ksweep.analysis.text import ranking_text
 from ksweep.contract.atomic import read_json, write_json
@@ -125,7 +126,7 @@ def test_a_torn_metric_line_is_left_out(make_sweep):
         file.write('{"step": 3, "epoch": 3, "val')
     (found,) = load_sweep(maker.save()).runs
 
-    assert last_report(found) == {"step": 2, "epoch": 2, "val_acc": 0.6}
+    assert next(newest_reports(found.dir.metrics)) == {"step": 2, "epoch": 2, "val_acc": 0.6}
     assert [report["step"] for report in read_history(found.dir.metrics)] == [1, 2]
 
 
@@ -134,7 +135,7 @@ def test_the_last_report_is_found_at_the_end_of_a_long_file(make_sweep):
     maker.add(status=Status.RUNNING, history=tuple({"step": n, "note": "x" * 100} for n in range(1, 2000)))
     (found,) = load_sweep(maker.save()).runs
 
-    assert last_report(found)["step"] == 1999
+    assert next(newest_reports(found.dir.metrics))["step"] == 1999
 
 
 def test_reading_changes_no_file(two_settings):
