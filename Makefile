@@ -11,6 +11,7 @@ VENV   ?= .venv
 # What a user gave is taken as plain text: make must not expand a $ in it, and `quote` keeps the shell from reading it.
 USER_VARIABLES := RANGE_CONFIG STRATEGY TRIALS STRATEGIES SEEDS BUDGET PARALLEL EPOCHS RESULTS CONFIG SYMBOL SYMBOLS A B TO OUT METRICS \
                   TRACKER PORT DEFCONFIG MERGE DATA_DIR TESTS O PYTHON VENV \
+                  THRESHOLDS LAMBDAS SCORE DATA BATCH_SIZE D_MODEL LAYERS LENGTH EXPERTS LR \
                   KCONFIG_CONFIG KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG
 $(foreach v,$(USER_VARIABLES),$(if $(filter undefined,$(origin $v)),,$(eval override $v := $$(value $v))))
 $(foreach v,KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG,$(if $(filter undefined,$(origin $v)),,$(eval export $v)))
@@ -21,6 +22,7 @@ endef
 quote  = '$(subst $(newline), ,$(subst ','\'',$1))'
 yes    = $(filter 1 y yes,$($1))
 option = $(if $($2),$1 $(call quote,$($2)))
+several = $(if $($2),$1 $(foreach v,$($2),$(call quote,$v)))
 
 out       := $(if $(filter-out .,$(O)),$(O)/)
 config    := $(or $(KCONFIG_CONFIG),$(out).config)
@@ -37,6 +39,10 @@ configs_dir   := $(call quote,$(out)sweep_configs)
 epochs_flag   := $(call option,--epochs,EPOCHS)
 search_flags  := $(call option,--strategy,STRATEGY) $(call option,--trials,TRIALS)
 compare_flags := $(call option,--strategies,STRATEGIES) $(call option,--seeds,SEEDS) $(call option,--budget,BUDGET)
+act_flags     := $(call several,--thresholds,THRESHOLDS) $(call several,--lambdas,LAMBDAS) $(call option,--score-metric,SCORE) \
+                 $(call option,--dataset,DATA) $(call option,--data-path,DATA_DIR) $(call option,--batch-size,BATCH_SIZE) \
+                 $(call option,--d-model,D_MODEL) $(call option,--n-layers,LAYERS) $(call option,--n-seq,LENGTH) \
+                 $(call option,--num-experts,EXPERTS) $(call option,--lr,LR) $(call option,--seeds,SEEDS)
 jobs_flag     := $(call option,--jobs,PARALLEL)
 dry_flag      := $(if $(call yes,DRY_RUN),--dry-run)
 yes_flag      := $(if $(call yes,YES),--yes) $(dry_flag)
@@ -47,7 +53,7 @@ unexport PYTHONDONTWRITEBYTECODE  # without .pyc files every start of torch cost
 ## Sweep
 .PHONY: sweep sweep-parallel sweep-generate sweep-run sweep-estimate sweep-status sweep-watch sweep-monitor
 .PHONY: sweep-leaderboard sweep-analyze sweep-continue sweep-refine sweep-transfer sweep-compare sweep-track report-serve
-.PHONY: sweep-compare-strategies sweep-clean
+.PHONY: sweep-compare-strategies sweep-clean tune-act
 sweep: venv             ## expand RANGE_CONFIG, run what has not finished, print the ranking
 	$(ksweep) sweep $(range_flag) $(search_flags) --out $(configs_dir) $(results_flag) $(epochs_flag) $(jobs_flag) $(yes_flag) $(fresh_flag)
 sweep-parallel: sweep   ## the same; PARALLEL=4 sets the runs at a time
@@ -79,6 +85,8 @@ sweep-track: venv       ## hand a sweep to a tracker; TRACKER=tensorboard, mlflo
 	$(ksweep) track $(results_flag) --tracker $(call quote,$(or $(TRACKER),$(error make sweep-track: to which one? TRACKER=tensorboard)))
 sweep-compare-strategies: venv ## strategies on one range file with equal epochs, drawn; STRATEGIES= SEEDS= BUDGET=
 	$(ksweep) compare-strategies $(results_flag) $(range_flag) $(compare_flags) $(jobs_flag) $(fresh_flag)
+tune-act: venv          ## threshold and lambda of ACT (transformer): THRESHOLDS= LAMBDAS= SCORE= EPOCHS= SEEDS= and sizes
+	$(ksweep) tune-act --output-dir $(call quote,$(results)/act_tuning) $(act_flags) $(epochs_flag) $(jobs_flag)
 sweep-clean:            ## remove O/sweep_configs
 	$(Q)scripts/clean.sh configs $(call quote,$(out))
 
@@ -104,9 +112,11 @@ diff: venv              ## what differs between A and B: config files or run dir
 	$(ksweep) diff $(call quote,$(or $(A),$(error make diff: which two? A=path B=path))) $(call quote,$(or $(B),$(error make diff: which two? A=path B=path))) $(results_flag)
 
 ## Data
-.PHONY: data-mnist data-fashion-mnist data-cifar10 data-cifar100
-data-mnist data-fashion-mnist data-cifar10 data-cifar100: venv ## fetch a data set into DATA_DIR
+.PHONY: data-mnist data-fashion-mnist data-cifar10 data-cifar100 data-moby-dick data-bible data-text
+data-mnist data-fashion-mnist data-cifar10 data-cifar100 data-moby-dick data-bible: venv ## fetch a data set into DATA_DIR
 	$(ksweep) data $(@:data-%=%) --data-dir $(call quote,$(or $(DATA_DIR),data))
+
+data-text: data-moby-dick data-bible ## fetch both texts into DATA_DIR
 
 ## Configuration
 .PHONY: menuconfig nconfig guiconfig xconfig gconfig config oldconfig olddefconfig defconfig savedefconfig
@@ -146,7 +156,7 @@ randconfig: venv        ## .config drawn at random from all that is legal
 	$(kconf) randconfig
 
 ## Tree
-.PHONY: help venv test test-trackers lint pictures bench-analysis bench-launch bench-expand bench-step bench-optim bench-search bench-hpo bench-asha clean mrproper
+.PHONY: help venv test test-trackers lint pictures bench-analysis bench-launch bench-expand bench-step bench-optim bench-transformer bench-search bench-hpo bench-asha clean mrproper
 help:                   ## this list
 	@awk -f scripts/help.awk Makefile
 venv:                   ## make VENV, or bring it up to requirements.txt (all others do so themselves)
@@ -160,7 +170,7 @@ test-trackers:          ## run the tests of mlflow, wandb, trackio, tensorboard,
 	$(Q).venv-trackers/bin/python -m pytest -m trackers tests/trackers $(TESTS)
 lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
-bench-launch bench-expand bench-step bench-optim: venv ## measure launching, expansion, the training step, optimizers and pruning
+bench-launch bench-expand bench-step bench-optim bench-transformer: venv ## measure launching, expansion, training steps, optimizers, depth
 	$(Q)$(python) tests/bench/$(@:bench-%=%).py
 bench-analysis: venv    ## measure reading, ranking and reporting of thousands of runs
 	$(Q)$(python) tests/bench/analysis.py
@@ -179,7 +189,11 @@ mrproper:               ## clean, .config and VENV too; with SURE=1 all sweeps i
 #: TRIALS=        points to run, where the strategy chooses them
 #: PARALLEL=      runs at a time (one for each GPU, or CPU core)
 #: STRATEGIES=    strategies to compare (random,tpe,halving,asha,hyperband)
-#: SEEDS=         seeds of each strategy (3), of final (5)
+#: SEEDS=         seeds of each strategy (3), of final (5), of each pair of tune-act (1)
+#: THRESHOLDS= LAMBDAS=  what tune-act tries: "0.5 0.9"
+#: SCORE=         what tune-act ranks by: perplexity, layers, balanced, or an expression over metrics
+#: DATA=          data set of tune-act (pydoc)
+#: BATCH_SIZE= D_MODEL= LAYERS= LENGTH= EXPERTS= LR=  training and model of tune-act
 #: BUDGET=        epochs of each, all runs together
 #: EPOCHS=        epochs of each run, whatever the range file says
 #: RESULTS=       results directory, or one sweep in it (O/test_matrix_results)

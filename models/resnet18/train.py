@@ -6,6 +6,7 @@ from torch import nn
 
 from ksweep.contract.config import RunConfig
 from ksweep.data.dataset import DataSet
+from ksweep.train.images import image_classification
 from ksweep.train.main import run_trainer
 from models.resnet18.model import ResNet18
 
@@ -17,7 +18,7 @@ def build_model(cfg: RunConfig, data: DataSet) -> nn.Module:
 
 def main() -> int:
     """Train; the exit code."""
-    return run_trainer("resnet18", build_model)
+    return run_trainer("resnet18", image_classification(build_model))
 
 
 if __name__ == "__main__":

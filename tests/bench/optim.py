@@ -1,8 +1,10 @@
 """What optimizers and pruning cost on ResNet-18's parameters, with one thread and with all; in one process, in turns.
 
-  fused     a step of each optimizer, against the same one on torch's foreach kernels. The limit of 3 is for torch's own Adam
-            and AdamW with one thread: with more they wait for the memory, as SGD does on any kernel; the others have work of
-            their own, which is the same on both; and on a CPU the fused kernels are slower where parameters lie in channels_last
+  fused     a step of each optimizer that has fused kernels, against the same one on torch's foreach kernels. The limit of 3 is
+            for torch's own Adam and AdamW with one thread: with more they wait for the memory, as SGD does on any kernel; the
+            others have work of their own, which is the same on both; and on a CPU the fused kernels are slower where parameters
+            lie in channels_last
+  adafactor a step, against torch.optim.Adafactor
   masking   what the pruner does before each step, against a step of fused AdamW
   choosing  the exact threshold and the new mask, against torch.kthvalue (the threshold alone) on the same scores; and both
             once more with bringing the scores of all layers into one vector
@@ -27,12 +29,12 @@ os.environ.pop("OMP_NUM_THREADS", None)
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
-from torch.optim import Adam, AdamW, Optimizer  # noqa: E402
+from torch.optim import Adafactor, Adam, AdamW, Optimizer  # noqa: E402
 
 from ksweep import optim, prune  # noqa: E402
 from ksweep.contract.config import RunConfig  # noqa: E402
 from ksweep.kconfig.tree import load_tree  # noqa: E402
-from ksweep.optim.build import build_optimizer  # noqa: E402
+from ksweep.optim.build import build_optimizer, param_groups  # noqa: E402
 from ksweep.prune.build import build_pruner  # noqa: E402
 from ksweep.prune.pruner import Pruner  # noqa: E402
 from ksweep.prune.select import mask_smallest  # noqa: E402
@@ -44,6 +46,7 @@ NUM_PAIRS, BATCH, FREQUENCY, SPARSITY = 15, 128, 100, 0.7
 FUSED, FUSED_ELSE, MASKING, CHOOSING, TOTAL = 3.0, 1.0, 0.5, 3.0, 0.01  # limits
 Work = Callable[[], object]
 KCONF = load_tree(ROOT)
+WITHOUT_FUSED = {"adafactor", "rmsprop"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +116,10 @@ def make_model(memory_format: torch.memory_format = torch.contiguous_format) -> 
 def make_optimizer(name: str, model: nn.Module, *, fused: bool = True) -> Optimizer:
     """The optimizer, after a step."""
     optimizer = build_optimizer(config(OPTIMIZER=name), model)
-    for group in optimizer.param_groups:
-        assert group["fused"], f"{name} is not on the fused kernels"
-        group.update(fused=fused, foreach=not fused)
+    if name not in WITHOUT_FUSED:
+        for group in optimizer.param_groups:
+            assert group["fused"], f"{name} is not on the fused kernels"
+            group.update(fused=fused, foreach=not fused)
     optimizer.step()
     return optimizer
 
@@ -136,14 +140,17 @@ def make_pruner(method: str) -> Pruner:
 def fused_rows() -> list[Row]:
     """Each optimizer."""
     rows = []
-    for name in plugins(optim):
+    for name in (name for name in plugins(optim) if name not in WITHOUT_FUSED):
         fused = make_optimizer(name, make_model())
         ours, other = in_turns(fused.step, make_optimizer(name, make_model(), fused=False).step)
         limit = FUSED if type(fused) in (Adam, AdamW) and torch.get_num_threads() == 1 else FUSED_ELSE
         rows.append(Row(name=f"fused: {name}", ours_s=ours, other_s=other, at_least=limit))
     models = [make_model(torch.channels_last) for _ in range(2)]
     ours, other = in_turns(make_optimizer("adamw", models[0]).step, make_optimizer("adamw", models[1], fused=False).step)
-    return [*rows, Row(name="fused: adamw, channels_last", ours_s=ours, other_s=other, at_least=FUSED_ELSE)]
+    rows.append(Row(name="fused: adamw, channels_last", ours_s=ours, other_s=other, at_least=FUSED_ELSE))
+    torchs = Adafactor(param_groups(make_model()))
+    ours, other = in_turns(make_optimizer("adafactor", make_model()).step, torchs.step)
+    return [*rows, Row(name="adafactor", ours_s=ours, other_s=other, at_least=1.0)]
 
 
 def pruning_rows(step_s: float) -> list[Row]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from ksweep.contract.config import RunConfig  # noqa: E402
 from ksweep.kconfig.tree import load_tree  # noqa: E402
+from ksweep.train.images import image_classification  # noqa: E402
 from ksweep.train.training import Training  # noqa: E402
 from models.resnet18.train import build_model  # noqa: E402
 
@@ -59,7 +60,9 @@ def main() -> None:
     """Print seconds a step of both and the median ratio; exit code 1 when it is above the limit."""
     torch.set_num_threads(1)
     training = _training()
-    bare = BareLoop(copy.deepcopy(training.model).to(memory_format=torch.contiguous_format), training.label_smoothing)
+    bare = BareLoop(
+        copy.deepcopy(training.model).to(memory_format=torch.contiguous_format), training.effective["label_smoothing"]
+    )
     training.model.train()
     batches = _whole_batches(training)
     ours_s, bare_s = [], []
@@ -101,7 +104,7 @@ def _training() -> Training:
         path.write_text(SYMBOLS)
         kconf.load_config(str(path))
         kconf.write_config(str(path))
-        return Training(RunConfig.load(path), build_model, num_micro_batches=1)
+        return Training(RunConfig.load(path), image_classification(build_model), num_micro_batches=1)
 
 
 def _whole_batches(training: Training) -> Iterator[Batch]:

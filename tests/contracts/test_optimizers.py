@@ -70,8 +70,8 @@ class Quadratic(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(4, 4))
-        self.bias = nn.Parameter(torch.zeros(4))
+        self.weight = nn.Parameter(torch.ones(4, 4))  # not 0: Adafactor's steps are relative to it
+        self.bias = nn.Parameter(-torch.ones(4))
 
     def forward(self) -> Tensor:
         return (self.weight - 3).square().sum() + (self.bias + 2).square().sum()
@@ -200,7 +200,8 @@ def test_bad_scalars_of_its_own_are_refused(kconf: kconfiglib.Kconfig, config, n
 
 def test_unknown_optimizer_is_refused_with_the_list() -> None:
     with pytest.raises(
-        ConfigError, match='CONFIG_OPTIMIZER: found "lion", allowed: adam adamw adamwadv adamwprune adamwspam sgd'
+        ConfigError,
+        match='CONFIG_OPTIMIZER: found "lion", allowed: adafactor adam adamw adamwadv adamwprune adamwspam rmsprop sgd',
     ):
         build_optimizer(RunConfig('CONFIG_OPTIMIZER="lion"\n', "config.txt"), Quadratic())
 

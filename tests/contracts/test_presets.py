@@ -21,7 +21,7 @@ PRESETS = {preset.name: preset for preset in list_presets(ROOT)}
 RESOLVER = Resolver(load_tree(ROOT))
 SAME = ("MODEL", "OPTIMIZER", "PRUNING_METHOD")  # in a smoke sibling
 NUM_DRAWN = 40
-SMALL_SETS = {"digits"}  # there on every machine
+SMALL_SETS = {"digits", "graded", "pydoc"}  # there on every machine
 SEED_RANGES = {
     "resnet18-state-pruning-compare-range": 36,
     "resnet18-state-pruning-quick-range": 4,
@@ -67,7 +67,9 @@ def test_sparsity_rises_after_the_warmup_and_before_the_end_of_training(name: st
         config = values(point.text)
         if config["PRUNING_METHOD"] == "none":
             continue
-        steps_per_epoch = -(-int(config["TRAIN_EXAMPLES"]) // int(config["BATCH_SIZE"]))
+        # Rows of tokens, of which images have none.
+        num_examples = int(config["TRAIN_EXAMPLES"]) + int(config["TRAIN_TOKENS"]) // int(config["SEQUENCE_LENGTH"])
+        steps_per_epoch = int(config["STEPS_PER_EPOCH"]) or -(-num_examples // int(config["BATCH_SIZE"]))
         end = int(config["PRUNING_RAMP_END_EPOCH"]) * steps_per_epoch
         assert int(config["PRUNING_WARMUP"]) < end < int(config["NUM_EPOCHS"]) * steps_per_epoch
 
@@ -89,8 +91,10 @@ def test_what_needs_fetched_data_has_a_smoke_sibling_of_as_many_points(name: str
 
 
 def kept(swept: dict[str, str]) -> dict[str, str]:
-    """What a small sibling must sweep alike: all but how long things take."""
-    return {name: value for name, value in swept.items() if name not in ("PRUNING_WARMUP", "PRUNING_RAMP_END_EPOCH")}
+    """What a small sibling must sweep alike: all but how long and how large things are."""
+    return {
+        name: value for name, value in swept.items() if name not in ("PRUNING_WARMUP", "PRUNING_RAMP_END_EPOCH", "IMAGE_SIZE")
+    }
 
 
 @pytest.mark.parametrize("model", MODELS)

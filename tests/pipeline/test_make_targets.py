@@ -96,6 +96,11 @@ def echo(tmp_path: Path) -> list[str]:
         ("final SEEDS=3 EPOCHS=2", "final --results test_matrix_results --seeds 3 --epochs 2"),
         ("sweep-refine OUT=o", "refine --results test_matrix_results --out o"),
         ("sweep-transfer TO=p SYMBOLS=A", "transfer --results test_matrix_results --to p --symbols A"),
+        (
+            "tune-act THRESHOLDS=0.5 LAMBDAS=0.01 SCORE=layers DATA=graded LAYERS=2 LR=0.01 SEEDS=3 EPOCHS=2 PARALLEL=2 O=o",
+            "tune-act --output-dir o/test_matrix_results/act_tuning --thresholds 0.5 --lambdas 0.01 --score-metric layers "
+            "--dataset graded --n-layers 2 --lr 0.01 --seeds 3 --epochs 2 --jobs 2",
+        ),
         ("sweep-compare A=a B=b METRICS=m", "compare a b --metrics m"),
         ("sweep-track TRACKER=mlflow", "track --results test_matrix_results --tracker mlflow"),
         ("report-serve PORT=0", "report-serve --results test_matrix_results --port 0"),
@@ -264,13 +269,17 @@ def test_menuconfig_asks_to_save_only_what_has_changed(tmp_path: Path) -> None:
 
 
 def test_menuconfig_tells_what_of_a_configuration_did_not_survive(tmp_path: Path) -> None:
-    (tmp_path / ".config").write_text("CONFIG_BATCH_SIZE=64|128\nCONFIG_SEED=3\n")
+    text = "CONFIG_BATCH_SIZE=64|128\nCONFIG_SEED=3\n"
+    (tmp_path / ".config").write_text(text)
     with Terminal(["make", "menuconfig", f"O={tmp_path}", *AS_IT_IS], cwd=ROOT, env=ENVIRON) as menu:
         menu.wait_for("Jump to symbol")
         menu.press("q")
         menu.wait_for("Save configuration?")
         menu.press("n")
         menu.wait_for(".config:1: CONFIG_BATCH_SIZE: found 64|128")
+
+        assert menu.wait_for_end() == 0
+        assert (tmp_path / ".config").read_text() == text
 
 
 def test_menuconfig_loads_another_file_strictly() -> None:
@@ -304,8 +313,10 @@ def test_menuconfig_loads_another_file_strictly() -> None:
 @pytest.mark.parametrize("menu", [{"LC_ALL": "xx_YY.UTF-8"}], indirect=True, ids=["unknown locale"])
 def test_menuconfig_opens_where_the_locale_is_not_installed(menu: Terminal) -> None:
     menu.press("q")
-
     menu.wait_for("Save configuration?")
+    menu.press("n")
+
+    assert menu.wait_for_end() == 0
 
 
 def test_menuconfig_ends_when_its_terminal_is_closed(menu: Terminal) -> None:

@@ -1,12 +1,12 @@
 """The results of a sweep without opening them all: what tables need of each result.json, kept in one file beside them.
 
-  index.jsonl    a header, then lines: checksum, and {"rows": of each result what stat said of it and its fields,
-                 "metrics": {name: the values of all rows, as JSON text}}; the last row of a run counts
+  index.jsonl    a header, then lines: checksum, and {"columns": what stat said of each result, and what is asked of each run,
+                 "more": {field: the values of all rows, as JSON text}, "metrics": {name: likewise}}; the last row of a run counts
 
 A row holds as long as stat says of result.json what it said then: the run directories stay the truth, and each is looked at.
 So the file may be deleted, torn, out of date or not writable at any time; what it does not tell is read from the runs again.
 A line is appended in one write, so that readers at the same time do no harm to each other. Small sweeps have no index.
-Metrics lie apart, column by column, since most readers ask for two or three of them and numbers take longest to read.
+Metrics and most fields are read column by column, when one is first asked for: most readers need two or three of them.
 """
 
 import json
@@ -14,6 +14,9 @@ import math
 import os
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import count, repeat
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,19 +24,59 @@ from typing import Any, NamedTuple
 import orjson
 
 from ksweep.contract.atomic import to_json, write_text
-from ksweep.contract.outcome import Result
+from ksweep.contract.outcome import Result, Status
 from ksweep.contract.paths import RunDir, SweepDir
 
 SEED = "SEED"  # the symbol whose values are repeats of one setting, not settings of their own
 WORTH_WRITING = 100  # results that had to be opened: fewer of them cost less than a file more in the sweep
-_ABSENT: dict[str, Any] = {}  # what stands in a column for a run that has no such metric: no value of a metric
+_ABSENT: dict[str, Any] = {}  # stands in a column for a run that has no such metric; no metric has this value
 _RESULT = RunDir(Path()).result.name
 
 
-class IndexedResult(NamedTuple):
-    """One result.json: what stat said of it, and its fields but for `symbols_read` (of which it has SEED) and `effective`.
+class _Columns(dict[str, list[Any]]):
+    """Name -> values, one a row. `texts`: all columns, as JSON; one is read when it is first asked for."""
 
-    `id` is None where it cannot be understood, and `reason` tells why.
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__()
+        self.texts = texts
+
+    def __missing__(self, name: str) -> list[Any]:
+        column: list[Any] = json_value(self.texts[name].encode())
+        self[name] = column
+        return column
+
+
+class _Row(Mapping[str, Any]):
+    """What stands in one row of columns."""
+
+    __slots__ = ("_columns", "_row")
+
+    def __init__(self, columns: _Columns, row: int) -> None:
+        self._columns, self._row = columns, row
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._columns[name][self._row]
+        if value == _ABSENT:
+            raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any mapping, without an exception for each run that lacks a metric."""
+        value = self._columns[name][self._row] if name in self._columns.texts else _ABSENT
+        return default if value == _ABSENT else value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._columns.texts if self._columns[name][self._row] != _ABSENT)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class IndexedResult(NamedTuple):
+    """One result.json: what stat said of it, what is asked of each run, and where its other fields and its metrics stand.
+
+    Of `symbols_read` it has SEED, of `effective` nothing. `id` is None where it cannot be understood; `reason` tells why. `row`:
+    of the columns; None for a result that was just read, which has its own values there.
     """
 
     run_dir: str
@@ -41,39 +84,40 @@ class IndexedResult(NamedTuple):
     size: int
     inode: int
     id: str | None
-    config: str
     status: str
-    reason: str
-    attempt: int
-    exit_code: int | None
-    signal: int | None
-    started_at: float
-    wall_s: float
-    launch_s: float | None
-    slot: int | None
-    earlier: list[str]
-    until: int | None
     seed: str | None
-    metrics: Mapping[str, Any]
+    more: Mapping[str, Any]
+    measured: Mapping[str, Any]
+    row: int | None
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """The final metrics."""
+        return self.measured if self.row is None else _Row(self.measured, self.row)  # type: ignore[arg-type]
+
+    def field(self, name: str) -> Any:
+        """Another field of result.json."""
+        return self.more[name] if self.row is None else self.more[name][self.row]
 
     def result(self) -> Result:
         """As a record, without what is not kept here."""
-        fields = {name: value for name, value in zip(self._fields, self, strict=True) if name in Result.__dataclass_fields__}
-        return Result.from_dict(fields | {"metrics": dict(self.metrics)})
+        more = {name: self.field(name) for name in _MORE}
+        return Result(id=self.id or "", status=Status(self.status), metrics=dict(self.metrics), **more)
 
 
 _NONE = type(None)
 _NUMBER = {int, float}
 _TYPES: dict[str, set[type]] = {
-    "run_dir": {str}, "mtime_ns": {int}, "size": {int}, "inode": {int},
-    "id": {str, _NONE}, "config": {str}, "status": {str}, "reason": {str}, "attempt": {int},
-    "exit_code": {int, _NONE}, "signal": {int, _NONE},
+    "id": {str}, "config": {str}, "reason": {str}, "attempt": {int}, "exit_code": {int, _NONE}, "signal": {int, _NONE},
     "started_at": _NUMBER, "wall_s": _NUMBER, "launch_s": _NUMBER | {_NONE}, "slot": {int, _NONE}, "earlier": {list},
-    "until": {int, _NONE}, "seed": {str, _NONE}, "metrics": {dict},
+    "until": {int, _NONE}, "metrics": {dict},
 }  # fmt: skip
-_STATUS = IndexedResult._fields.index("status")
-_fields_of = attrgetter(*IndexedResult._fields[4:-2])
-_HEADER = to_json({"schema": 1, "fields": list(IndexedResult._fields)})
+_STORED = IndexedResult._fields[:-3]
+_checked_of = attrgetter(*_TYPES)
+_MORE = tuple(name for name in _TYPES if name not in (*_STORED, "metrics"))
+_more_of = attrgetter(*_MORE)
+_made = partial(tuple.__new__, IndexedResult)  # _make without its Python: of a row of ten thousand
+_HEADER = to_json({"schema": 1, "columns": _STORED, "more": _MORE})
 
 
 class ResultIndex:
@@ -85,7 +129,7 @@ class ResultIndex:
         self._is_appendable = False
         self._unwritten: dict[str, IndexedResult] = {}
         self._run_dirs: Sequence[str] = ()
-        self._paths: list[str] = []
+        self._names: list[bytes] = []
         self._seen: list[IndexedResult | None] = []
 
     def look(self, run_dirs: Sequence[str]) -> list[IndexedResult | None]:
@@ -94,31 +138,32 @@ class ResultIndex:
         if self._known is None:
             self._known = self._read()
         if run_dirs is not self._run_dirs:
-            root = os.fspath(self._dir.path)
-            self._run_dirs, self._paths = run_dirs, [f"{root}/{run_dir}/{_RESULT}" for run_dir in run_dirs]
+            self._run_dirs, self._names = run_dirs, [os.fsencode(f"{run_dir}/{_RESULT}") for run_dir in run_dirs]
             self._seen = [self._known.get(run_dir) for run_dir in run_dirs]
         found: list[IndexedResult | None] = []
-        for path, before in zip(self._paths, self._seen, strict=True):
-            try:
-                now = os.stat(path)
-            except (FileNotFoundError, NotADirectoryError):
-                found.append(None)
-                continue
-            except OSError as error:
-                found.append(_not_understood(run_dirs[len(found)], (0, 0, 0), error))
-                continue
-            if before and before.mtime_ns == now.st_mtime_ns and before.size == now.st_size and before.inode == now.st_ino:
-                found.append(before)
-            else:
-                found.append(self._read_result(run_dirs[len(found)], path))
+        stat = os.stat
+        with _opened(self._dir.path) as sweep:  # most of a look are these calls: bytes below a directory are the fastest
+            for name, before in zip(self._names, self._seen, strict=True):
+                try:
+                    now = stat(name, dir_fd=sweep)
+                except (FileNotFoundError, NotADirectoryError):
+                    found.append(None)
+                    continue
+                except OSError as error:
+                    found.append(_not_understood(run_dirs[len(found)], (0, 0, 0), error))
+                    continue
+                if before and before.mtime_ns == now.st_mtime_ns and before.size == now.st_size and before.inode == now.st_ino:
+                    found.append(before)
+                else:
+                    found.append(self._read_result(run_dirs[len(found)]))
         self._seen = found
         if len(self._unwritten) >= WORTH_WRITING:
             self._write(self._known)
         return found
 
-    def _read_result(self, run_dir: str, path: str) -> IndexedResult | None:
+    def _read_result(self, run_dir: str) -> IndexedResult | None:
         """Of a run that has changed."""
-        result = read_indexed(run_dir, path)
+        result = _read_indexed(run_dir, f"{self._dir.path}/{run_dir}/{_RESULT}")
         if result is not None and self._known is not None:
             self._known[run_dir] = self._unwritten[run_dir] = result
         return result
@@ -155,63 +200,37 @@ class ResultIndex:
             os.close(fd)
 
 
-class _Columns:
-    """The metrics of the rows of one line. A column is read when it is first asked for."""
-
-    def __init__(self, texts: dict[str, str]) -> None:
-        self.texts = texts
-        self._values: dict[str, list[Any]] = {}
-
-    def __getitem__(self, name: str) -> list[Any]:
-        if name not in self._values:
-            self._values[name] = orjson.loads(self.texts[name])
-        return self._values[name]
-
-
-class _Metrics(Mapping[str, Any]):
-    """Those of one row."""
-
-    __slots__ = ("_columns", "_row")
-
-    def __init__(self, columns: _Columns, row: int) -> None:
-        self._columns, self._row = columns, row
-
-    def __getitem__(self, name: str) -> Any:
-        value = self._columns[name][self._row]
-        if value == _ABSENT:
-            raise KeyError(name)
-        return value
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """As of any mapping, without an exception for each run that lacks a metric."""
-        value = self._columns[name][self._row] if name in self._columns.texts else _ABSENT
-        return default if value == _ABSENT else value
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in self._columns.texts if self._columns[name][self._row] != _ABSENT)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
 def _line(results: Collection[IndexedResult]) -> str:
-    names = dict.fromkeys(name for result in results for name in result.metrics)
-    columns = {name: to_json([result.metrics.get(name, _ABSENT) for result in results]) for name in names}
-    text = to_json({"rows": [result[:-1] for result in results], "metrics": columns})
+    metrics = [result.metrics for result in results]
+    names = dict.fromkeys(name for row in metrics for name in row)
+    block = {
+        "columns": list(zip(*(result[: len(_STORED)] for result in results), strict=True)),
+        "more": {name: _json_text([result.field(name) for result in results]) for name in _MORE},
+        "metrics": {name: _json_text([row.get(name, _ABSENT) for row in metrics]) for name in names},
+    }
+    text = _json_text(block)
     return f"{zlib.crc32(text.encode()):08x} {text}"
+
+
+def _json_text(value: Any) -> str:
+    """`to_json` by orjson, but for what that refuses (numbers of more than 64 bits)."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return to_json(value)
 
 
 def _parse(line: bytes) -> Iterator[IndexedResult]:
     """The rows of a line; none of one that is torn, damaged or no line of ours."""
     checksum, _, text = line.partition(b" ")
-    if checksum == b"%08x" % zlib.crc32(text):
-        block = orjson.loads(text)
-        columns = _Columns(block["metrics"])
-        for number, row in enumerate(block["rows"]):
-            yield IndexedResult._make((*row, _Metrics(columns, number)))
+    if checksum != b"%08x" % zlib.crc32(text):
+        return iter(())
+    block = orjson.loads(text)
+    more, metrics = _Columns(block["more"]), _Columns(block["metrics"])
+    return map(_made, zip(*block["columns"], repeat(more), repeat(metrics), count()))
 
 
-def read_indexed(run_dir: str, path: str) -> IndexedResult | None:
+def _read_indexed(run_dir: str, path: str) -> IndexedResult | None:
     """The result.json at `path`, None when it is half written or just gone."""
     try:
         stat, text = _contents(path)
@@ -236,26 +255,39 @@ def _understood(run_dir: str, key: tuple[int, int, int], record: dict[str, Any])
     seed = read.get(SEED) if isinstance(read, dict) else None
     try:
         result = Result.from_dict(record)
-        row = [run_dir, *key, *_fields_of(result), seed, result.metrics]
-        row[_STATUS] = str(result.status)
-        for value, (name, types) in zip(row, _TYPES.items(), strict=True):
+        for (name, types), value in zip(_TYPES.items(), _checked_of(result), strict=True):
             if type(value) not in types or (float in types and value is not None and as_number(value) is None):
                 raise TypeError(f"found {name}: {value!r}")
+        if seed is not None and type(seed) is not str:
+            raise TypeError(f"found {SEED}: {seed!r}")
     except (KeyError, TypeError, ValueError) as error:
         return _not_understood(run_dir, key, error)
-    return IndexedResult._make(row)
+    return _indexed(run_dir, key, result.id, seed, result)
 
 
 def _not_understood(run_dir: str, key: tuple[int, int, int], error: Exception) -> IndexedResult:
     result = Result(id="", config="", reason=f"result.json cannot be understood ({error})")
-    found = IndexedResult._make([run_dir, *key, *_fields_of(result), None, {}])
-    return found._replace(id=None, status=str(result.status))
+    return _indexed(run_dir, key, None, None, result)
+
+
+def _indexed(run_dir: str, key: tuple[int, int, int], id: str | None, seed: str | None, result: Result) -> IndexedResult:
+    more = dict(zip(_MORE, _more_of(result), strict=True))
+    return _made((run_dir, *key, id, str(result.status), seed, more, result.metrics, None))
 
 
 def _contents(path: str) -> tuple[os.stat_result, bytes]:
     """A file, and what stat says of the one that was read, should another take its place."""
     with open(path, "rb", buffering=0) as file:
         return os.fstat(file.fileno()), file.read()
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def file_key(stat: os.stat_result) -> tuple[int, int, int]:

@@ -4,9 +4,8 @@ import fcntl
 import gc
 import json
 import os
-import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from ksweep.analysis.reports import epochs_in
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import Result, Status
 from ksweep.contract.paths import RunDir, SweepDir
+from ksweep.contract.records import record_of
 from ksweep.contract.sweepfile import PointRecord, SweepRecord
 from ksweep.space.objective import Goal, Objectives, parse_objectives
 from ksweep.space.values import ValueProblem
@@ -54,12 +54,6 @@ class RunRecord:
         """The label, `config_007`."""
         return self.point.config
 
-    @cached_property
-    def setting(self) -> object:
-        """Equal for the repeats of one setting. Only a swept seed makes repeats: without it, points whose values are not known
-        must not be taken for one setting."""
-        return _setting_of(self.point)
-
     @property
     def seed(self) -> str | None:
         """The value of SEED: swept, else as the trainer read it, else unknown."""
@@ -91,13 +85,15 @@ class RunRecord:
         return goal.value(self.metrics)
 
 
-def _setting_of(point: PointRecord) -> object:
-    values = point.values
-    if SEED not in values:
-        return point.config
-    others = values.copy()
-    del others[SEED]
-    return frozenset(others.items())
+def settings_of(points: Iterable[PointRecord]) -> list[list[int]]:
+    """The places of the repeats of each setting, which differ in SEED only. Only a swept seed makes repeats: without it, points
+    whose values are not known must not be taken for one setting."""
+    places: dict[object, list[int]] = {}
+    for place, point in enumerate(points):
+        others = point.values.copy()
+        setting = frozenset(others.items()) if others.pop(SEED, None) is not None else point.config
+        places.setdefault(setting, []).append(place)
+    return list(places.values())
 
 
 class _EndedRun(RunRecord):
@@ -106,19 +102,13 @@ class _EndedRun(RunRecord):
     indexed: IndexedResult  # type: ignore[misc]
     _sweep: Path
 
-    def __init__(self, sweep: Path, point: PointRecord, indexed: IndexedResult, setting: object) -> None:
-        self.__dict__.update(  # the record is frozen
-            point=point,
-            status=_STATUSES[indexed.status],
-            reason=indexed.reason,
-            setting=setting,
-            indexed=indexed,
-            _sweep=sweep,
-        )
-
     @cached_property
     def dir(self) -> RunDir:
         return RunDir(self._sweep / self.point.run_dir)
+
+    @property
+    def reason(self) -> str:
+        return str(self.indexed.field("reason"))
 
     @cached_property
     def result(self) -> Result:
@@ -138,20 +128,19 @@ class _EndedRun(RunRecord):
 
     @property
     def wall_s(self) -> float | None:
-        return self.indexed.wall_s
+        return float(self.indexed.field("wall_s"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepState:
-    """A sweep as it stands now. `runs`: one an active point, in the order of the plan. `runner`: None when none is alive.
-
-    `objectives`: those of the record, parsed.
-    """
+    """A sweep as it stands now. `runs`: one an active point, in the order of the plan; `settings`: their places, as `settings_of`
+    gives them. `runner`: None when none is alive. `objectives`: those of the record, parsed."""
 
     dir: SweepDir
     record: SweepRecord
     objectives: Objectives
     runs: list[RunRecord]
+    settings: list[list[int]]
     runner: Runner | None
 
     @cached_property
@@ -218,21 +207,22 @@ class SweepReader:
         self._dir, self._root = dir, os.fspath(dir.path)
         self._index = ResultIndex(dir)
         self._plan: tuple[tuple[int, int, int], SweepRecord, Objectives] | None = None
+        self._points: list[PointRecord] = []
         self._run_dirs: list[str] = []
-        self._before: list[RunRecord | None] = []
-        self._settings: dict[object, object] = {}  # one object for each, which makes comparing them cheap
+        self._settings: list[list[int]] = []
+        self._before: Sequence[RunRecord | None] = ()
 
     @no_cycles()
     def read(self) -> SweepState:
         """All of the sweep directory. RequestError when it is not one, or its sweep.json cannot be understood."""
         record, objectives = self._read_plan()
-        runner, points = find_runner(self._dir), record.active_points
+        runner = find_runner(self._dir)
         runs = [
             before if before is not None and before.indexed is found is not None else self._run(point, found, runner, before)
-            for point, found, before in zip(points, self._index.look(self._run_dirs), self._before, strict=True)
+            for point, found, before in zip(self._points, self._index.look(self._run_dirs), self._before, strict=True)
         ]
         self._before = [*runs]
-        return SweepState(dir=self._dir, record=record, objectives=objectives, runs=runs, runner=runner)
+        return SweepState(dir=self._dir, record=record, objectives=objectives, runs=runs, settings=self._settings, runner=runner)
 
     def _read_plan(self) -> tuple[SweepRecord, Objectives]:
         try:
@@ -241,15 +231,17 @@ class SweepReader:
             now = (0, 0, 0)
         if self._plan is None or self._plan[0] != now:
             self._plan = (now, *_load_plan(self._dir))
-            self._run_dirs = [point.run_dir for point in self._plan[1].active_points]
-            self._before = [None] * len(self._run_dirs)
+            self._points = self._plan[1].active_points
+            self._run_dirs = [point.run_dir for point in self._points]
+            self._settings = settings_of(self._points)
+            self._before = [None] * len(self._points)
         return self._plan[1:]
 
     def _run(self, point: PointRecord, found: IndexedResult | None, runner: Runner | None, before: RunRecord | None) -> RunRecord:
         if found is not None and found.id == point.id:
-            setting = _setting_of(point)
-            return _EndedRun(self._dir.path, point, found, self._settings.setdefault(setting, setting))
-        status, reason = Status.CRASHED, found.reason if found is not None and found.id is None else ""
+            status = _STATUSES[found.status]
+            return record_of(_EndedRun, {"point": point, "status": status, "indexed": found, "_sweep": self._dir.path})
+        status, reason = Status.CRASHED, found.field("reason") if found is not None and found.id is None else ""
         if not reason:
             status, reason = _unfinished(f"{self._root}/{point.run_dir}/{_PROVENANCE}", runner)
         if before is not None and before.indexed is None and (before.status, before.reason) == (status, reason):
@@ -291,6 +283,8 @@ def find_runner(dir: SweepDir) -> Runner | None:
     except ValueError:
         return None
     except BlockingIOError:
+        import platform  # takes as long as a hundred results, for nothing where the lock is free
+
         if owner.get("pid") == os.getpid() and owner.get("host") == platform.node():
             return None
         return Runner(pid=owner.get("pid"), host=owner.get("host"), started_at=as_number(owner.get("started_at")) or 0.0)

@@ -14,16 +14,17 @@ luckiest of all; two-sided comparisons make up for that: what is truly best is m
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
+from operator import itemgetter
 from typing import Any
 
 from ksweep.analysis.load import SEED, RunRecord, SweepState, no_cycles
 from ksweep.analysis.pareto import crowding, fronts
 from ksweep.contract.outcome import Status
+from ksweep.contract.records import record_of
 from ksweep.space.objective import Goal, Objectives
 
 CONFIDENCE = 0.95  # of every interval, and 1 minus the level of every comparison
@@ -149,12 +150,20 @@ class Ranking:
         """True when some setting is planned with more than one seed."""
         return any(len(group.runs) > 1 for group in self.ranked + self.infeasible + self.unranked)
 
+    def tests_of(self, groups: Sequence[Group]) -> list[str]:
+        """The test metrics that tell how good these settings are, of those that they have: test_acc, and by the goals test_ppl
+        where one is made of val_ppl."""
+        names = [name for goal in self.objectives.goals for name in goal.names if name.startswith("val_")]
+        tests = dict.fromkeys(["test_acc", *(f"test_{name.removeprefix('val_')}" for name in names)])
+        return [name for name in tests if any(group.over(name).n for group in groups)]
+
 
 @no_cycles()
 def rank(state: SweepState) -> Ranking:
     """Group, score and order the runs of a sweep by its own objectives and constraints."""
     objectives, aggregate = state.objectives, state.record.aggregate
-    groups = [_score(runs, objectives, aggregate) for runs in _group_repeats(state.runs)]
+    score, runs = _scorer(objectives, aggregate), state.runs
+    groups = [score(tuple([runs[place] for place in setting])) for setting in state.settings]
     scored = [group for group in groups if group.counted]
     feasible = [group for group in scored if group.is_feasible]
     return Ranking(
@@ -167,30 +176,37 @@ def rank(state: SweepState) -> Ranking:
     )
 
 
-def _group_repeats(runs: list[RunRecord]) -> Iterable[tuple[RunRecord, ...]]:
-    groups: dict[object, list[RunRecord]] = defaultdict(list)
-    for run in runs:
-        groups[run.setting].append(run)
-    return map(tuple, groups.values())
+@lru_cache(maxsize=8)
+def _scorer(objectives: Objectives, aggregate: str) -> Callable[[tuple[RunRecord, ...]], Group]:
+    """`_score` by these objectives, which remembers: records do not change, so that at the next look at a sweep only the groups
+    with new ones are computed."""
+    return lru_cache(maxsize=1 << 15)(partial(_score, objectives, aggregate))
 
 
-@lru_cache(maxsize=1 << 15)  # records do not change: at the next look at a sweep only the groups with new ones are computed
-def _score(runs: tuple[RunRecord, ...], objectives: Objectives, aggregate: str) -> Group:
-    scored = {run: values for run in runs if run.status is Status.PASSED and (values := objectives.values(run.metrics))}
-    if any(run.status is Status.PRUNED for run in runs):
-        scored = {}  # stopped were its poor seeds: what the others come to is no mean of this setting
-    return Group(
-        values={name: value for name, value in runs[0].point.values.items() if name != SEED},
-        runs=list(runs),
-        counted=list(scored),
-        goals=objectives.goals,
-        scores=tuple(spread(column, aggregate) for column in zip(*scored.values(), strict=True))
-        or (Spread(n=0),) * len(objectives.goals),
-        violations=tuple(
-            _over_seeds([constraint.violation(run.metrics) for run in scored], aggregate) for constraint in objectives.constraints
-        ),
-        aggregate=aggregate,
-        by_seed={seed: values[0] for run, values in scored.items() if (seed := run.seed) is not None},
+def _score(objectives: Objectives, aggregate: str, runs: tuple[RunRecord, ...]) -> Group:
+    statuses = [run.status for run in runs]
+    scored: dict[RunRecord, tuple[float, ...]] = {}
+    if Status.PRUNED not in statuses:  # else its poor seeds were stopped: what the others come to is no mean of this setting
+        passed = [run for run in runs if run.status is Status.PASSED]
+        scored = {run: values for run in passed if (values := objectives.values(run.metrics))}
+    return record_of(
+        Group,
+        {
+            "values": {name: value for name, value in runs[0].point.values.items() if name != SEED},
+            "runs": list(runs),
+            "counted": list(scored),
+            "goals": objectives.goals,
+            "scores": tuple([spread(column, aggregate) for column in zip(*scored.values(), strict=True)])
+            or (Spread(n=0),) * len(objectives.goals),
+            "violations": tuple(
+                [
+                    _over_seeds([constraint.violation(run.metrics) for run in scored], aggregate)
+                    for constraint in objectives.constraints
+                ]
+            ),
+            "aggregate": aggregate,
+            "by_seed": {seed: values[0] for run, values in scored.items() if (seed := run.seed) is not None},
+        },
     )
 
 
@@ -212,16 +228,13 @@ def _cost(group: Group) -> tuple[float, ...]:
 
 
 def _by_score(groups: list[Group]) -> list[Group]:
-    scored = sorted(((_cost(group), group) for group in groups), key=lambda item: item[0])  # stable: equal ones in plan order
-    against = [_against(group, scored[0][1]) for _, group in scored[1:]]
+    ordered = sorted(groups, key=_cost)  # stable: equal ones in plan order
+    costs = [_cost(group) for group in ordered]
+    against = [_against(group, ordered[0]) for group in ordered[1:]]
     p_values = holm([p for _, p in against])
-    placed: list[Group] = []
-    for position, (score, group) in enumerate(scored):
-        number = placed[-1].rank if position and score == scored[position - 1][0] else position + 1
-        if position == 0:
-            placed.append(_placed(group, rank=number, verdict=Verdict.BEST))
-            continue
-        difference, p = against[position - 1][0], p_values[position - 1]
+    placed = [_placed(best, rank=1, verdict=Verdict.BEST) for best in ordered[:1]]
+    for place, (group, (difference, _), p) in enumerate(zip(ordered[1:], against, p_values, strict=True), 1):
+        number = placed[-1].rank if costs[place] == costs[place - 1] else place + 1
         verdict = _verdict(group.goals[0], difference, p)
         placed.append(_placed(group, rank=number, verdict=verdict, difference=difference, p_value=p))
     return placed
@@ -246,9 +259,7 @@ def _against(group: Group, best: Group) -> tuple[Spread, float | None]:
 
 def _placed(group: Group, **place: Any) -> Group:
     """dataclasses.replace, ten times as fast: thousands of settings are placed at each look at a large sweep."""
-    placed = object.__new__(Group)
-    placed.__dict__.update(group.__dict__, **place)
-    return placed
+    return record_of(Group, group.__dict__ | place)
 
 
 def _verdict(goal: Goal, difference: Spread, p: float | None) -> Verdict:
@@ -274,12 +285,11 @@ def p_value(difference: Spread) -> float | None:
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """p values corrected for their number, so that the chance of any wrong "behind" is below the level (Holm 1979). One that is
     None is no comparison."""
-    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    known = sorted([(p, index) for index, p in enumerate(p_values) if p is not None], key=itemgetter(0))
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
-    for place, (p, index) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - place) * p))
-        corrected[index] = largest
+    for left, (p, index) in zip(range(len(known), 0, -1), known, strict=True):
+        corrected[index] = largest = max(largest, min(1.0, left * p))
     return corrected
 
 
@@ -307,25 +317,24 @@ def paired_difference(group: Group, other: Group) -> Spread:
 
 def spread(values: Iterable[float | None], aggregate: str = "mean") -> Spread:
     """Mean or median, standard deviation and interval of the values that are there."""
-    return _spread(tuple(value for value in values if value is not None and math.isfinite(value)), aggregate)
-
-
-@lru_cache(maxsize=1 << 16)
-def _spread(found: tuple[float, ...], aggregate: str) -> Spread:
+    found = [value for value in values if value is not None and math.isfinite(value)]
     if not found:
         return Spread(n=0)
     n, least, most = len(found), min(found), max(found)
     mean, sd = _mean_and_sd(found) if least < most else (least, 0.0)  # of equal values it is theirs, to the last bit
     sd = sd if n > 1 else None
     is_median = aggregate == "median"
-    return Spread(
-        n=n,
-        center=_median(found) if is_median else mean,
-        mean=mean,
-        sd=sd,
-        half_width=t_quantile(n - 1) * sd / math.sqrt(n) if sd is not None and not is_median else None,
-        minimum=least,
-        maximum=most,
+    return record_of(
+        Spread,
+        {
+            "n": n,
+            "center": _median(found) if is_median else mean,
+            "mean": mean,
+            "sd": sd,
+            "half_width": t_quantile(n - 1) * sd / math.sqrt(n) if sd is not None and not is_median else None,
+            "minimum": least,
+            "maximum": most,
+        },
     )
 
 

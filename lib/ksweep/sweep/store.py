@@ -238,13 +238,17 @@ def results_of(dir: SweepDir, record: SweepRecord) -> dict[str, Result]:
     return found
 
 
+ANOTHER_SWEEP = "FRESH=1 starts another sweep beside it"  # of the commands that know FRESH
+
+
 class SweepLock:
     """`runner.lock`: one runner a sweep. Held by flock, so that it is free the moment its owner is gone, however that ended.
 
     The launcher inherits `fd`; while a dead runner's launcher still ends its runs, the lock stays taken for that moment.
+    `way_out`: what else can be done where it is taken, for the message.
     """
 
-    def __init__(self, dir: SweepDir) -> None:
+    def __init__(self, dir: SweepDir, way_out: str = "") -> None:
         self._path = dir.lock
         self.fd = os.open(dir.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         deadline = time.monotonic() + LOCK_PATIENCE_S
@@ -258,7 +262,7 @@ class SweepLock:
                     os.close(self.fd)
                     raise RequestError(
                         f"{dir.path}: in use by the runner with pid {owner.get('pid', '?')} on host {owner.get('host', '?')}; "
-                        "wait for it, or stop it (Ctrl-C there); FRESH=1 starts another sweep beside it"
+                        f"wait for it, or stop it (Ctrl-C there){way_out and '; '}{way_out}"
                     ) from None
                 time.sleep(0.05)
         os.ftruncate(self.fd, 0)

@@ -3,11 +3,24 @@
 import gc
 import os
 import resource
+from dataclasses import dataclass
 
 import torch
 
 from ksweep.contract.config import RunConfig
 from ksweep.contract.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Where a run computes, and in which number format the forward pass does: `autocast`, None: as the weights are."""
+
+    device: torch.device
+    autocast: torch.dtype | None
+
+    def forward_format(self) -> torch.autocast:
+        """The context of a forward pass."""
+        return torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None)
 
 
 def use_device(cfg: RunConfig) -> torch.device:

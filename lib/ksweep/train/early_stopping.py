@@ -11,18 +11,19 @@ class EarlyStopping:
     """After `patience` epochs in a row that do not improve, a run is over.
 
     An epoch improves when it beats, as the best epoch is chosen, the last one that improved, and that by `min_delta` or more in
-    validation accuracy. So small steps that add up count as soon as they have added up.
+    the metric by which epochs are selected. So small steps that add up count as soon as they have added up.
     """
 
     patience: int
     min_delta: float
 
-    def reason(self, *, epoch: int, improved_epoch: int, improved_val_acc: float) -> str:
-        """Why a run is over after `epoch`; empty while it is not. `improved_epoch` 0: none that counts yet."""
+    def reason(self, *, epoch: int, improved_epoch: int, shown: str) -> str:
+        """Why a run is over after `epoch`; empty while it is not. `improved_epoch` 0: none that counts yet. `shown`: its metric,
+        as text."""
         if not improved_epoch or epoch - improved_epoch < self.patience:
             return ""
         by = f" by {self.min_delta} or more" if self.min_delta else ""
-        return f"no improvement{by} in {self.patience} epochs since epoch {improved_epoch}, val_acc {improved_val_acc:.4g}"
+        return f"no improvement{by} in {self.patience} epochs since epoch {improved_epoch}, {shown}"
 
 
 def read_early_stopping(cfg: RunConfig) -> EarlyStopping | None:

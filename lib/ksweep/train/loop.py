@@ -14,16 +14,17 @@ from ksweep.contract.metrics import read_history
 from ksweep.contract.run import Run
 from ksweep.train.checkpoint import Checkpoints
 from ksweep.train.device import is_out_of_memory, peak_memory_mib, release_memory
-from ksweep.train.training import ModelBuilder, Training
+from ksweep.train.task import TaskBuilder
+from ksweep.train.training import Training
 
 STOPPED = 143  # exit code of a program that a SIGTERM ended
 
 
-def train(run: Run, build_model: ModelBuilder) -> int:
+def train(run: Run, build_task: TaskBuilder) -> int:
     """Train one configuration to its end and write its result; the exit code: 0, or 143 when it was told to stop.
 
-    The selected weights are those of the epoch with the best validation accuracy (at a tie, the lower loss; then the earlier
-    one). With pruning only epochs from the end of the ramp on are eligible, else the selected net would be the dense one.
+    The selected weights are those of the best epoch by the task's own metric (val_acc of images; at a tie, the lower loss; then
+    the earlier one). With pruning only epochs from the end of the ramp on are eligible, else it would be the dense net.
     With TRAIN_ON_VALIDATION nothing is selected: they are those of the last epoch. They are tested once, at the very end. A loss
     that is not finite ends the run as diverged. With EARLY_STOPPING_PATIENCE it may end, as any that passed, before its last
     epoch.
@@ -35,7 +36,7 @@ def train(run: Run, build_model: ModelBuilder) -> int:
     num_micro_batches, batch_size, may_split = cfg.int("GRAD_ACCUMULATION"), cfg.int("BATCH_SIZE"), cfg.bool("OOM_ACCUMULATE")
     while True:
         try:
-            return _train(run, build_model, num_micro_batches)
+            return _train(run, build_task, num_micro_batches)
         except (RuntimeError, MemoryError) as error:
             if not may_split or not is_out_of_memory(error) or num_micro_batches >= batch_size:
                 raise
@@ -46,8 +47,8 @@ def train(run: Run, build_model: ModelBuilder) -> int:
         print(f"out of memory ({problem}): going on with {num_micro_batches} micro-batches a step", flush=True)
 
 
-def _train(run: Run, build_model: ModelBuilder, num_micro_batches: int) -> int:
-    training = Training(run.config, build_model, num_micro_batches)
+def _train(run: Run, build_task: TaskBuilder, num_micro_batches: int) -> int:
+    training = Training(run.config, build_task, num_micro_batches)
     checkpoints = Checkpoints(run.dir)
     _resume(training, checkpoints)
     steps_per_epoch = len(training.train_batches)
@@ -55,14 +56,14 @@ def _train(run: Run, build_model: ModelBuilder, num_micro_batches: int) -> int:
     why_stop = run.why_stop(step=epoch * steps_per_epoch, epoch=epoch)
     while not training.is_over and not why_stop:
         epoch += 1
-        metrics = training.run_epoch()
-        run.report(step=epoch * steps_per_epoch, epoch=epoch, **metrics)
+        measured, how = training.run_epoch()
+        run.report(step=epoch * steps_per_epoch, epoch=epoch, **measured, **how)
         why_stop = run.why_stop(step=epoch * steps_per_epoch, epoch=epoch)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in (measured | how).items())
         print(f"epoch {epoch}/{training.num_epochs}  {shown}", flush=True)
-        if not math.isfinite(metrics["train_loss"] + metrics.get("val_loss", 0.0)):
-            return _finish_diverged(run, training, epoch, metrics)
-        _advance(training, checkpoints, metrics, must_save=bool(why_stop))
+        if not all(map(math.isfinite, measured.values())):
+            return _finish_diverged(run, training, epoch, measured)
+        _advance(training, checkpoints, measured, how["epoch_time_s"], must_save=bool(why_stop))
     if not training.is_over:
         print(f"{why_stop}: saved after epoch {epoch}" if epoch else f"{why_stop}: nothing trained yet", flush=True)
         return STOPPED
@@ -95,11 +96,13 @@ def _inherit(training: Training, checkpoints: Checkpoints, state: dict[str, Any]
     print(f"starting from {name} after its epoch {training.progress.epoch}", flush=True)
 
 
-def _advance(training: Training, checkpoints: Checkpoints, metrics: dict[str, float], *, must_save: bool) -> None:
+def _advance(training: Training, checkpoints: Checkpoints, measured: dict[str, float], time_s: float, *, must_save: bool) -> None:
     """Count the epoch, keep its weights if they are the best, save when it is time."""
     epoch = training.progress.epoch + 1
     training.progress = training.progress.after(
-        metrics,
+        measured,
+        training.task.selection,
+        time_s=time_s,
         peak_memory_mib=peak_memory_mib(training.device),
         is_eligible=training.is_eligible(epoch),
         min_delta=training.early_stopping.min_delta if training.early_stopping else 0.0,
@@ -113,54 +116,48 @@ def _advance(training: Training, checkpoints: Checkpoints, metrics: dict[str, fl
 def _finish(run: Run, training: Training, checkpoints: Checkpoints) -> int:
     progress = training.progress
     training.model.load_state_dict(checkpoints.load_best()["model"])
-    test_acc, test_loss = training.test()
+    tested: dict[str, Any] = training.measure("test")
     run.finish(
         effective=_effective(training),
         **_selected(training),
-        train_loss=progress.best_train_loss,
-        test_acc=test_acc,
-        test_loss=test_loss,
+        **tested,
         final_sparsity=training.sparsity(),
         train_time_s=progress.train_time_s,
         epoch_time_s=progress.train_time_s / progress.epoch,
         peak_memory_mib=max(progress.peak_memory_mib, peak_memory_mib(training.device)),
         pruning_mib=training.pruner.memory_bytes() / 2**20 if training.pruner else 0.0,
-        **_speed(run, training),
+        **_of_reports(run, training),
     )
     return 0
 
 
 def _selected(training: Training) -> dict[str, Any]:
-    """By what the weights were selected; empty where nothing was."""
-    progress = training.progress
-    if not training.is_validated:
-        return {}
-    return {"val_acc": progress.best_val_acc, "val_loss": progress.best_val_loss, "best_epoch": progress.best_epoch}
+    """By what the weights were selected, and what else is measured of them."""
+    if not training.task.is_validated:
+        return training.progress.best
+    return training.progress.best | {"best_epoch": training.progress.best_epoch} | training.task.measure_selected()
 
 
-def _speed(run: Run, training: Training) -> dict[str, Any]:
-    """Of the median epoch: the first one of each process also compiles, tries algorithms, touches memory for the first time.
+def _of_reports(run: Run, training: Training) -> dict[str, Any]:
+    """Of the whole run. Speed is that of the median epoch: the first one of each process also compiles, tries algorithms, touches
+    memory for the first time.
 
     Empty when the reports of a continued run are not there any more.
     """
-    step_times_s = [record["step_time_s"] for record in read_history(run.dir.metrics) if "step_time_s" in record]
+    reports = read_history(run.dir.metrics)
+    step_times_s = [record["step_time_s"] for record in reports if "step_time_s" in record]
     if not step_times_s:
         return {}
-    step_time_s = statistics.median_low(step_times_s)
-    num_examples, num_steps = training.train_batches.num_examples, len(training.train_batches)
-    return {"step_time_s": step_time_s, "images_per_s": num_examples / (step_time_s * num_steps)}
+    step_time_s, batches, task = statistics.median_low(step_times_s), training.train_batches, training.task
+    speed = batches.num_examples * task.units_per_example / (step_time_s * len(batches))
+    return {"step_time_s": step_time_s, f"{task.unit}_per_s": speed, **task.of_reports(reports)}
 
 
-def _finish_diverged(run: Run, training: Training, epoch: int, metrics: dict[str, float]) -> int:
-    losses = {name: value for name, value in metrics.items() if name in ("train_loss", "val_loss", "val_acc")}
-    reason = f"epoch {epoch}: " + ", ".join(f"{name} is {losses[name]}" for name in losses if name != "val_acc")
+def _finish_diverged(run: Run, training: Training, epoch: int, measured: dict[str, Any]) -> int:
+    bad = ", ".join(f"{name} is {value}" for name, value in measured.items() if not math.isfinite(value))
+    reason = f"epoch {epoch}: {bad}"
     print(f"diverged: {reason}", flush=True)
-    run.finish(
-        effective=_effective(training),
-        status="diverged",
-        reason=reason,
-        **losses,
-    )
+    run.finish(effective=_effective(training), status="diverged", reason=reason, **measured)
     return 0
 
 

@@ -1,14 +1,14 @@
-"""A model's entry: `return run_trainer("lenet5", build_model)` is all that a train.py has to say."""
+"""A model's entry: `return run_trainer("lenet5", image_classification(build_model))` is all that a train.py has to say."""
 
 import sys
 
 from ksweep.contract.errors import ConfigError, KsweepError
 from ksweep.contract.run import Run
 from ksweep.train.loop import train
-from ksweep.train.training import ModelBuilder
+from ksweep.train.task import TaskBuilder
 
 
-def run_trainer(model: str, build_model: ModelBuilder) -> int:
+def run_trainer(model: str, build_task: TaskBuilder) -> int:
     """Train the configuration in KSWEEP_RUN_DIR, which must name `model`; the exit code.
 
     0: a result is written (passed or diverged); 143: told to stop, and saved; 2: the configuration is refused, with its
@@ -19,7 +19,7 @@ def run_trainer(model: str, build_model: ModelBuilder) -> int:
         named = run.config.str("MODEL")
         if named != model:
             raise ConfigError(f'{run.config.source}: CONFIG_MODEL: found "{named}", but this program trains {model}')
-        return train(run, build_model)
+        return train(run, build_task)
     except KsweepError as error:
         print(error, file=sys.stderr)
         return error.exit_code

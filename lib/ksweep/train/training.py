@@ -3,37 +3,30 @@
 Nothing is copied from the device to the host within an epoch, but two handfuls of sums at its end.
 """
 
-import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ksweep.contract.config import RunConfig
-from ksweep.contract.errors import ConfigError
-from ksweep.data.augment import Augment
-from ksweep.data.dataset import DataSet, load
-from ksweep.data.loader import EVALUATION_BATCH, Batches
 from ksweep.optim.build import build_optimizer, effective_settings
 from ksweep.prune.build import build_pruner
 from ksweep.prune.weights import prunable_weights, share_of_zeros
-from ksweep.train.device import autocast_type, use_deterministic_algorithms, use_device
+from ksweep.train.device import Compute, autocast_type, use_deterministic_algorithms, use_device
 from ksweep.train.early_stopping import read_early_stopping
 from ksweep.train.lr_schedule import read_lr_schedule
 from ksweep.train.seeding import data_generator, random_state, restore_random_state, seed_all
+from ksweep.train.task import Part, Selection, TaskBuilder
 
-ModelBuilder = Callable[[RunConfig, DataSet], nn.Module]
 COUNTED = ("spam_step",)  # in an optimizer's groups like its settings, but state: AdamWSPAM's own count of steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where training stands. Of the best epoch so far: its number (0: none yet), its key and its metrics; and of the last one
-    that was an improvement (see EarlyStopping). Where nothing is validated, each epoch is the best one.
+    """Where training stands. Of the best epoch so far: its number (0: none yet), its key (see Selection) and its metrics; and of
+    the last one that was an improvement (see EarlyStopping). Where nothing is validated, each epoch is the best one.
 
     `train_time_s`: all epochs with their validation; `peak_memory_mib`: the most of all attempts. `parent`: the run that it was
     taken over from, after its epoch `parent_epoch`; all numbers count that run's epochs as well.
@@ -43,85 +36,74 @@ class Progress:
     train_time_s: float = 0.0
     peak_memory_mib: float = 0.0
     best_epoch: int = 0
-    best_val_acc: float = -math.inf
-    best_val_loss: float = math.inf
-    best_train_loss: float = math.inf
+    best_key: tuple[float, ...] = ()
+    best: dict[str, float] = field(default_factory=dict)
     improved_epoch: int = 0
-    improved_val_acc: float = -math.inf
-    improved_val_loss: float = math.inf
+    improved_key: tuple[float, ...] = ()
     parent: str = ""
     parent_epoch: int = 0
 
     def without_best(self) -> "Progress":
         """As if no epoch had been the best yet."""
-        fresh = Progress()
-        return replace(
-            self,
-            best_epoch=fresh.best_epoch,
-            best_val_acc=fresh.best_val_acc,
-            best_val_loss=fresh.best_val_loss,
-            best_train_loss=fresh.best_train_loss,
-        )
+        return replace(self, best_epoch=0, best_key=(), best={})
 
     def after(
-        self, metrics: dict[str, float], *, peak_memory_mib: float, is_eligible: bool, min_delta: float = 0.0
+        self,
+        measured: dict[str, float],
+        selection: Selection,
+        *,
+        time_s: float,
+        peak_memory_mib: float,
+        is_eligible: bool,
+        min_delta: float = 0.0,
     ) -> "Progress":
-        """One epoch further; it is the best one if it is eligible and beats the best so far.
+        """One epoch further; it is the best one if it is eligible and `selection` puts it above the best so far. Without a
+        validation there is nothing to select by, and the last one counts.
 
-        One epoch beats another by a higher validation accuracy, or by the same with a lower loss. Without these there is nothing
-        to select by, and the last one counts.
+        `measured`: the metrics of the epoch, all of which are kept of the best one; `time_s`: how long it took.
         """
         progress = replace(
             self,
             epoch=self.epoch + 1,
-            train_time_s=self.train_time_s + metrics["epoch_time_s"],
+            train_time_s=self.train_time_s + time_s,
             peak_memory_mib=max(self.peak_memory_mib, peak_memory_mib),
         )
-        if "val_acc" not in metrics:
-            return replace(progress, best_epoch=progress.epoch, best_train_loss=metrics["train_loss"])
+        if selection.by not in measured:
+            return replace(progress, best_epoch=progress.epoch, best=measured)
         if not is_eligible:
             return progress
-        val_acc, val_loss = metrics["val_acc"], metrics["val_loss"]
+        key = selection.key(measured)
         # Not by what is the best: without_best() forgets that for a while.
-        is_improved = (val_acc, -val_loss) > (self.improved_val_acc, -self.improved_val_loss)
-        if is_improved and val_acc >= self.improved_val_acc + min_delta:
-            progress = replace(progress, improved_epoch=progress.epoch, improved_val_acc=val_acc, improved_val_loss=val_loss)
-        if (val_acc, -val_loss) > (self.best_val_acc, -self.best_val_loss):
-            train_loss = metrics["train_loss"]
-            progress = replace(
-                progress,
-                best_epoch=progress.epoch,
-                best_val_acc=val_acc,
-                best_val_loss=val_loss,
-                best_train_loss=train_loss,
-            )
+        is_improved = not self.improved_key or key > tuple(self.improved_key)
+        if is_improved and (not self.improved_key or key[0] >= self.improved_key[0] + min_delta):
+            progress = replace(progress, improved_epoch=progress.epoch, improved_key=key)
+        if not self.best_key or key > tuple(self.best_key):
+            progress = replace(progress, best_epoch=progress.epoch, best_key=key, best=measured)
         return progress
 
 
 class Training:
-    """All objects of one run, and their state. `build_model` gets the configuration and the data set.
+    """All objects of one run, and their state. `build_task` gets the configuration, where to compute, and the generator of the
+    order of examples.
 
     Each batch goes through the network in `num_micro_batches` parts, whose gradients add up to the batch's. ConfigError when the
     configuration asks for what is not to be had.
     """
 
-    def __init__(self, cfg: RunConfig, build_model: ModelBuilder, num_micro_batches: int) -> None:
+    def __init__(self, cfg: RunConfig, build_task: TaskBuilder, num_micro_batches: int) -> None:
         self.device = use_device(cfg)
-        self.autocast = autocast_type(cfg, self.device)
+        self.compute = Compute(device=self.device, autocast=autocast_type(cfg, self.device))
         seed = cfg.int("SEED")
         seed_all(seed)
         use_deterministic_algorithms(cfg, self.device)
         self.num_epochs = cfg.int("NUM_EPOCHS")
         self.num_micro_batches = num_micro_batches
-        self.label_smoothing = cfg.float("LABEL_SMOOTHING")
         self.order = data_generator(seed)
-        self._load_data(cfg)
-        self.model = build_model(cfg, self.data).to(self.device)
-        if self.device.type == "cuda":
-            # Not on a CPU: where the images lie so it gains nothing, and a fused AdamW step takes 2.4 times as long.
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations
-        self.network = torch.compile(self.model) if cfg.bool("TORCH_COMPILE") else self.model
+        self.task = build_task(cfg, self.compute, self.order)
+        self.model, self.train_batches = self.task.model, self.task.train_batches
+        self.network = cast(nn.Module, torch.compile(self.model)) if cfg.bool("TORCH_COMPILE") else self.model
         self.optimizer = build_optimizer(cfg, self.model)
+        self.max_grad_norm = cfg.float("MAX_GRAD_NORM")
         steps_per_epoch = len(self.train_batches)
         self.pruner = build_pruner(cfg, self.model, self.optimizer, steps_per_epoch)
         lr_schedule = read_lr_schedule(cfg, num_epochs=self.num_epochs, steps_per_epoch=steps_per_epoch)
@@ -130,53 +112,20 @@ class Training:
         self.lr_schedule = lr_schedule.attach(self.optimizer)
         self.progress = Progress()
 
-    def _load_data(self, cfg: RunConfig) -> None:
-        num_workers, batch_size = cfg.int("NUM_WORKERS"), cfg.int("BATCH_SIZE")
-        augment = Augment(padding=cfg.int("RANDOM_CROP"), flip=cfg.bool("RANDOM_FLIP"), generator=self.order, device=self.device)
-        data = load(cfg)
-        if batch_size > len(data.train):
-            raise ConfigError(
-                f"{cfg.source}: CONFIG_BATCH_SIZE: found {batch_size}, allowed: up to {len(data.train)},"
-                f" the training examples of {data.name}"
-            )
-        self.data = data if num_workers else data.to(self.device)
-        self.side = cfg.int("IMAGE_SIZE")
-        self.train_batches = Batches(
-            self.data,
-            self.data.train,
-            batch_size=batch_size,
-            device=self.device,
-            side=self.side,
-            num_workers=num_workers,
-            generator=self.order,
-            augment=augment if augment.padding or augment.flip else None,
-        )
-
-    def evaluation_batches(self, part: Tensor) -> Batches:
-        """The batches of `part` (validation or test), in order, as they are."""
-        # Without gradients four times as many images fit: so evaluation needs no more memory than a step, however it is split.
-        micro_batch = -(-self.train_batches.order.batch_size // self.num_micro_batches)
-        batch_size = min(EVALUATION_BATCH, 4 * micro_batch)
-        return Batches(self.data, part, batch_size=batch_size, device=self.device, side=self.side)
-
     def _effective(self) -> dict[str, Any]:
         """What the constructed objects report of themselves: the proof that the configuration arrived."""
-        augment = self.train_batches.augment
         return {
             "optimizer": effective_settings(self.optimizer),
             "pruning": self.pruner.effective() if self.pruner else None,
             "model": type(self.model).__name__,
             "num_parameters": sum(param.numel() for param in self.model.parameters()),
-            "dataset": self.data.name,
-            "num_examples": {part: len(getattr(self.data, part)) for part in ("train", "val", "test")},
-            "image_size": self.train_batches.side,
-            "random_crop": augment.padding if augment else 0,
-            "random_flip": augment.flip if augment else False,
+            "dataset": self.task.name,
+            **self.task.effective(),
             "batch_size": self.train_batches.order.batch_size,
             "steps_per_epoch": len(self.train_batches),
-            "label_smoothing": self.label_smoothing,
+            "max_grad_norm": self.max_grad_norm,
             "device": str(self.device),
-            "precision": str(self.autocast or next(self.model.parameters()).dtype).removeprefix("torch."),
+            "precision": str(self.compute.autocast or next(self.model.parameters()).dtype).removeprefix("torch."),
             "compiled": self.network is not self.model,
             "deterministic": torch.backends.cudnn.deterministic,
             "num_threads": torch.get_num_threads(),
@@ -184,16 +133,18 @@ class Training:
             "torch": torch.__version__,
         }
 
-    def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def train_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One optimizer step on one batch; the sum of the losses of its examples, still on the device."""
-        num_parts = min(self.num_micro_batches, len(labels))  # the last batch of an epoch may be smaller
+        num_parts = min(self.num_micro_batches, len(targets))  # the last batch of an epoch may be smaller
         loss_sum = torch.zeros((), device=self.device)
         self.optimizer.zero_grad()
-        for part, targets in zip(images.tensor_split(num_parts), labels.tensor_split(num_parts), strict=True):
-            with self._forward_format():
-                loss = F.cross_entropy(self.network(part), targets, label_smoothing=self.label_smoothing)
-            (loss * (len(targets) / len(labels))).backward()
-            loss_sum += loss.detach() * len(targets)
+        for some, wanted in zip(inputs.tensor_split(num_parts), targets.tensor_split(num_parts), strict=True):
+            with self.compute.forward_format():
+                loss = self.task.loss(self.network, some, wanted)
+            (loss * (len(wanted) / len(targets))).backward()
+            loss_sum += loss.detach() * len(wanted)
+        if self.max_grad_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         if self.pruner:
             self.pruner.before_step()
         self.optimizer.step()
@@ -206,61 +157,36 @@ class Training:
         """One pass over the training part; the sum of the losses of its examples, float64, still on the device."""
         self.model.train()
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        for images, labels in self.train_batches:
-            loss_sum += self.train_step(images, labels)
+        for inputs, targets in self.train_batches:
+            loss_sum += self.train_step(inputs, targets)
         return loss_sum
 
-    @torch.no_grad()
-    def evaluate(self, batches: Batches) -> Tensor:
-        """Sum of the losses (without label smoothing) and number of right answers over one part, float64 [2], on the device."""
-        self.model.eval()
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for images, labels in batches:
-            with self._forward_format():
-                logits = self.model(images).float()  # [B, classes]; bf16 would sum losses with three digits
-            loss_sum = F.cross_entropy(logits, labels, reduction="sum")
-            sums += torch.stack([loss_sum.double(), (logits.argmax(1) == labels).sum().double()])
-        return sums
-
-    def _forward_format(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None)
-
-    def run_epoch(self) -> dict[str, float]:
-        """Train and validate once; the metrics of the epoch. `epoch_time_s` covers both, `step_time_s` training only."""
+    def run_epoch(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Train and validate once. What was measured: `train_loss`, which is what is minimised, and the metrics of the
+        validation; and how it went. `epoch_time_s` covers both, `step_time_s` training only."""
         num_examples = self.train_batches.num_examples
         start = time.perf_counter()
         train_loss = self.train_epoch().item() / num_examples  # waits for the device
         steps_s = time.perf_counter() - start
-        metrics = {
-            "train_loss": train_loss,
-            **(self.validate() if self.is_validated else {}),
+        measured = {"train_loss": train_loss, **(self.measure("val") if self.task.is_validated else {})}
+        how = {
             "epoch_time_s": time.perf_counter() - start,
             "step_time_s": steps_s / len(self.train_batches),
-            "images_per_s": num_examples / steps_s,
+            f"{self.task.unit}_per_s": num_examples * self.task.units_per_example / steps_s,
             "lr": float(self.lr_schedule.get_last_lr()[0]),
         }
         if self.pruner:
-            metrics["sparsity"] = self.sparsity()
-        return metrics
+            how["sparsity"] = self.sparsity()
+        return measured, how
+
+    def measure(self, part: Part) -> dict[str, float]:
+        """The metrics of the weights as they are on the validation or the test part."""
+        return self.task.measure(part, self.micro_batch)
 
     @property
-    def is_validated(self) -> bool:
-        """False when there is no validation part: it is trained on."""
-        return len(self.data.val) > 0
-
-    def validate(self) -> dict[str, float]:
-        """Loss and accuracy of the weights as they are on the validation part."""
-        val_acc, val_loss = self._measure(self.data.val)
-        return {"val_loss": val_loss, "val_acc": val_acc}
-
-    def test(self) -> tuple[float, float]:
-        """Accuracy and loss of the weights as they are on the test part, which nothing else touches."""
-        return self._measure(self.data.test)
-
-    def _measure(self, part: Tensor) -> tuple[float, float]:
-        batches = self.evaluation_batches(part)
-        loss_sum, num_right = self.evaluate(batches).tolist()
-        return num_right / batches.num_examples, loss_sum / batches.num_examples
+    def micro_batch(self) -> int:
+        """The most examples that go through the network at once in a training step."""
+        return -(-self.train_batches.order.batch_size // self.num_micro_batches)
 
     def sparsity(self) -> float:
         """Share of zeros among the weights that may be pruned, counted, 0 to 1."""
@@ -347,7 +273,9 @@ class Training:
         if self.early_stopping is None or progress.epoch >= self.num_epochs:
             return ""
         return self.early_stopping.reason(
-            epoch=progress.epoch, improved_epoch=progress.improved_epoch, improved_val_acc=progress.improved_val_acc
+            epoch=progress.epoch,
+            improved_epoch=progress.improved_epoch,
+            shown=self.task.selection.text(progress.improved_key) if progress.improved_key else "",
         )
 
     @property
@@ -356,5 +284,5 @@ class Training:
         return self.progress.epoch >= self.num_epochs or bool(self.stopped_early)
 
     def is_eligible(self, epoch: int) -> bool:
-        """False while a pruning ramp rises: its validation accuracy is that of a denser net than was asked for."""
+        """False while a pruning ramp rises: what is measured is a denser net than was asked for."""
         return self.pruner is None or epoch * len(self.train_batches) >= self.pruner.schedule.end_step

@@ -219,6 +219,19 @@ def test_a_result_with_fields_of_other_types_counts_as_crashed(tmp_path, changes
     assert next(iter(changes)) in found.reason
 
 
+@pytest.mark.parametrize(("number", "is_known"), [(2**70, True), (10**400, False)], ids=["of 71 bits", "no float"])
+def test_a_metric_of_any_size_is_the_same_from_the_index(large, number, is_known):
+    for point in large.points:
+        replace_result(large.dir.path / point.run_dir / "result.json", metrics={"val_acc": 0.5, "big": number})
+    load_sweep(large.dir)
+
+    found = load_sweep(large.dir).runs[0]
+
+    assert large.dir.index.exists()
+    assert found.metric("big") == (float(number) if is_known else None)
+    assert found.metric("val_acc") == 0.5
+
+
 def test_find_sweep_opens_no_sweep(tmp_path):
     for number in range(50):
         path = tmp_path / f"sweep_{number:02d}"

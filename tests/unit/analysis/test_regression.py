@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ksweep.analysis.load import RunRecord, SweepState, load_sweep
+from ksweep.analysis.load import RunRecord, SweepState, load_sweep, settings_of
 from ksweep.analysis.regression import Change, compare_sweeps, goals_of
 from ksweep.cli.main import main
 from ksweep.contract.outcome import Result, Status
@@ -34,7 +34,12 @@ def state(score: Score, *, settings: int = 6, seeds: int = 3) -> SweepState:
             result = Result(id=label, config=label, status=Status.PASSED, metrics={"val_acc": score(x, seed)})
             runs.append(RunRecord(point=point, dir=RunDir(Path("/none", label)), status=Status.PASSED, result=result))
     return SweepState(
-        dir=SweepDir(Path("/none")), record=record, objectives=parse_objectives("val_acc", "maximize"), runs=runs, runner=None
+        dir=SweepDir(Path("/none")),
+        record=record,
+        objectives=parse_objectives("val_acc", "maximize"),
+        runs=runs,
+        settings=settings_of(run.point for run in runs),
+        runner=None,
     )
 
 

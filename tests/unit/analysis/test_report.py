@@ -59,6 +59,20 @@ def test_the_best_setting_comes_with_its_evidence(two_settings):
     assert "Test Accuracy (test: not used for choosing) 96.00% ± 2.00%" in text
 
 
+def test_a_goal_that_is_no_accuracy_stands_beside_its_own_test_metric(make_sweep):
+    maker = make_sweep(objective="val_ppl:min")
+    for value, ppl in (("a", 40.0), ("b", 50.0)):
+        maker.add({"X": value}, val_ppl=ppl, test_ppl=ppl + 1.5, test_loss=3.7)
+    page = page_of(maker)
+    data = data_of(page)
+
+    assert "test_ppl (test: not used for choosing) 41.5" in shown(page)
+    assert column(data["settings"], "test_ppl") == [[41.5, "41.5"], [51.5, "51.5"]]
+    titles = [[entry["title"] for entry in data[table]["columns"]] for table in ("settings", "runs")]
+    assert "test_acc" not in titles[0] + titles[1]
+    assert titles[1].index("test_ppl") < titles[1].index("time") < titles[1].index("test_loss")
+
+
 def test_a_goal_on_the_test_set_is_never_said_to_be_unused(make_sweep):
     maker = make_sweep(objective="test_acc")
     for value in ("1", "2"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ksweep.analysis.load import RunRecord, SweepState
+from ksweep.analysis.load import RunRecord, SweepState, settings_of
 from ksweep.analysis.ranking import MANY_SEEDS, Spread, Verdict, holm, p_value, rank, seeds_to_separate, spread
 from ksweep.contract.outcome import Result, Status
 from ksweep.contract.paths import RunDir, SweepDir
@@ -30,7 +30,8 @@ def sweep_of(values):
         created_at=0.0, git={}, kconfig_hash="", counts={}, points=[run.point for run in runs],
     )  # fmt: skip
     objectives = parse_objectives("val_acc", "maximize")
-    return SweepState(dir=SweepDir(Path()), record=record, objectives=objectives, runs=runs, runner=None)
+    settings = settings_of(record.points)
+    return SweepState(dir=SweepDir(Path()), record=record, objectives=objectives, runs=runs, settings=settings, runner=None)
 
 
 def draw(rng, means, *, num_seeds, common, own):

@@ -52,6 +52,27 @@ def test_a_damaged_sweep_file_is_one_message(tmp_path, text):
         load_sweep(find_sweep(tmp_path))
 
 
+def test_points_are_the_same_in_whatever_order_their_fields_stand_and_without_those_that_came_later(make_sweep):
+    maker = make_sweep()
+    maker.add({"X": "1", "SEED": "1"}, val_acc=0.5)
+    before = load_sweep(maker.save()).record.points
+    record = read_json(maker.dir.sweep)
+    (entry,) = record["points"]
+    for changed in (dict(reversed(entry.items())), {name: entry[name] for name in ("config", "id", "run_dir", "values")}):
+        write_json(maker.dir.sweep, record | {"points": [changed]})
+
+        assert load_sweep(maker.dir).record.points == before
+
+
+def test_repeats_are_found_in_whatever_order_their_values_stand(make_sweep):
+    maker = make_sweep()
+    maker.add({"X": "1", "Y": "2", "SEED": "1"}, val_acc=0.5)
+    maker.add({"SEED": "2", "Y": "2", "X": "1"}, val_acc=0.5)
+    maker.add({"X": "1", "Y": "3", "SEED": "1"}, val_acc=0.5)
+
+    assert load_sweep(maker.save()).settings == [[0, 1], [2]]
+
+
 def test_a_run_without_result_is_running_only_while_a_runner_lives(make_sweep, living_runner):
     maker = make_sweep()
     maker.add(status=Status.RUNNING)

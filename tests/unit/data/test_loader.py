@@ -5,6 +5,7 @@ import torch
 
 from ksweep.contract.config import RunConfig
 from ksweep.data.dataset import DataSet, load
+from ksweep.data.images import image_batches
 from ksweep.data.loader import Batches
 
 CPU = torch.device("cpu")
@@ -20,7 +21,7 @@ def labels_of_a_pass(batches: Batches) -> list[int]:
 
 
 def test_a_pass_holds_every_example_once_normalised(digits: DataSet) -> None:
-    batches = Batches(digits, digits.train, batch_size=64, device=CPU, generator=torch.Generator().manual_seed(1))
+    batches = image_batches(digits, digits.train, batch_size=64, device=CPU, generator=torch.Generator().manual_seed(1))
     found = list(batches)
     images = torch.cat([images for images, _ in found])
 
@@ -34,7 +35,7 @@ def test_a_pass_holds_every_example_once_normalised(digits: DataSet) -> None:
 
 def test_order_changes_with_each_pass_and_with_the_seed(digits: DataSet) -> None:
     def two_passes(seed: int) -> list[list[int]]:
-        batches = Batches(digits, digits.train, batch_size=64, device=CPU, generator=torch.Generator().manual_seed(seed))
+        batches = image_batches(digits, digits.train, batch_size=64, device=CPU, generator=torch.Generator().manual_seed(seed))
         return [labels_of_a_pass(batches) for _ in range(2)]
 
     one, same, other = two_passes(1), two_passes(1), two_passes(2)
@@ -45,7 +46,7 @@ def test_order_changes_with_each_pass_and_with_the_seed(digits: DataSet) -> None
 
 
 def test_evaluation_goes_in_order(digits: DataSet) -> None:
-    batches = Batches(digits, digits.val, batch_size=100, device=CPU)
+    batches = image_batches(digits, digits.val, batch_size=100, device=CPU)
 
     assert labels_of_a_pass(batches) == digits.labels[digits.val].tolist()
 
@@ -54,13 +55,13 @@ def test_loading_does_not_touch_the_global_generator(digits: DataSet) -> None:
     """Else the number of passes would change what dropout draws, and a resumed run would differ."""
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    labels_of_a_pass(Batches(digits, digits.train, batch_size=64, device=CPU, generator=torch.Generator()))
+    labels_of_a_pass(image_batches(digits, digits.train, batch_size=64, device=CPU, generator=torch.Generator()))
 
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_dataset_is_not_changed_by_normalising(digits: DataSet) -> None:
     before = digits.images.clone()
-    list(Batches(digits, digits.val, batch_size=359, device=CPU))
+    list(image_batches(digits, digits.val, batch_size=359, device=CPU))
 
     assert torch.equal(digits.images, before)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from ksweep.contract.errors import ConfigError, KsweepError
-from ksweep.data import remote
 from ksweep.data.arrays import Arrays
 from ksweep.data.fetch import npm_package, read_idx_set
 from ksweep.data.remote import Remote
@@ -53,18 +52,18 @@ def test_idx_files_are_read_as_written(tmp_path: Path, suffix: str, opener) -> N
 
 
 def test_fetched_set_is_found_by_the_next_load(tmp_path: Path) -> None:
-    path = remote.fetch(tiny_remote(), tmp_path / "data")
-    loaded = remote.load(tiny_remote(), tmp_path / "data")
+    path = tiny_remote().store(tmp_path / "data")
+    loaded = tiny_remote().load(tmp_path / "data")
 
     assert loaded.sha256() == TINY.sha256()
     assert loaded.num_test == 2
     assert sorted(entry.name for entry in path.parent.iterdir()) == [".lock", "tiny.npz"], "nothing is left of the fetch"
-    assert remote.is_stored(tiny_remote(), tmp_path / "data")
+    assert tiny_remote().is_stored(tmp_path / "data")
 
 
 def test_set_with_a_wrong_digest_is_refused_and_not_kept(tmp_path: Path) -> None:
     with pytest.raises(KsweepError, match=r"data set tiny: found sha256 \w+ over images and labels, expected 00"):
-        remote.fetch(tiny_remote(sha256="00"), tmp_path)
+        tiny_remote(sha256="00").store(tmp_path)
 
     assert not (tmp_path / "tiny.npz").exists()
 
@@ -72,8 +71,8 @@ def test_set_with_a_wrong_digest_is_refused_and_not_kept(tmp_path: Path) -> None
 def test_torchvisions_own_copy_in_the_data_directory_is_taken_over(tmp_path: Path) -> None:
     write_idx_set(tmp_path / "MNIST" / "raw")
 
-    assert remote.load(tiny_remote(), tmp_path).sha256() == TINY.sha256()
-    assert remote.is_stored(tiny_remote(), tmp_path)
+    assert tiny_remote().load(tmp_path).sha256() == TINY.sha256()
+    assert tiny_remote().is_stored(tmp_path)
 
 
 @pytest.fixture
@@ -104,16 +103,16 @@ def small_cifar100(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return data_dir
 
 
-@pytest.mark.parametrize("bring", [remote.fetch, remote.load], ids=["command", "first run"])
+@pytest.mark.parametrize("bring", [Remote.store, Remote.load], ids=["command", "first run"])
 def test_cifar100_is_taken_from_the_published_archive_with_fine_labels(small_cifar100: Path, bring) -> None:
     bring(cifar100.REMOTE, small_cifar100)
-    loaded = remote.load(cifar100.REMOTE, small_cifar100)
+    loaded = cifar100.REMOTE.load(small_cifar100)
 
     assert loaded.images.shape == (5, 3, 32, 32)
     assert loaded.images.reshape(-1).tolist() == [number % 256 for number in range(5 * 3 * 32 * 32)]
     assert loaded.labels.tolist() == [99, 7, 0, 42, 7]
     assert loaded.num_test == 2
-    assert remote.is_stored(cifar100.REMOTE, small_cifar100)
+    assert cifar100.REMOTE.is_stored(small_cifar100)
 
 
 def test_without_a_network_it_says_which_archive_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,19 +123,19 @@ def test_without_a_network_it_says_which_archive_to_put_where(tmp_path: Path, mo
     said = rf"no package ships it: put cifar-100-python\.tar\.gz, as published, into {tmp_path}"
 
     with pytest.raises(KsweepError, match=f"torchvision could not supply cifar100: Error downloading; {said}"):
-        remote.fetch(cifar100.REMOTE, tmp_path)
+        cifar100.REMOTE.store(tmp_path)
     with pytest.raises(ConfigError, match=rf"cifar100\.npz: not there: run `make data-cifar100` .*{said}"):
-        remote.load(cifar100.REMOTE, tmp_path)
+        cifar100.REMOTE.load(tmp_path)
 
 
 def test_damaged_file_says_what_to_do(tmp_path: Path) -> None:
-    remote.fetch(tiny_remote(), tmp_path)
+    tiny_remote().store(tmp_path)
     path = tmp_path / "tiny.npz"
     path.write_bytes(path.read_bytes()[:2000])
 
-    assert not remote.is_stored(tiny_remote(), tmp_path)
+    assert not tiny_remote().is_stored(tmp_path)
     with pytest.raises(ConfigError, match=r"tiny\.npz: not a whole data set .*: delete it and run `make data-tiny`"):
-        remote.load(tiny_remote(), tmp_path)
+        tiny_remote().load(tmp_path)
 
 
 def test_missing_client_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +166,8 @@ def test_command_fails_with_a_message_when_its_client_is_not_there(tmp_path: Pat
 
 def test_command_offers_every_set_that_can_be_fetched() -> None:
     from ksweep.cli.data_command import NAMES
-    from ksweep.data import sets
+    from ksweep.data import sets, texts
     from ksweep.train.registry import plugins
 
-    assert list(NAMES) == [name for name, module in plugins(sets).items() if hasattr(module, "REMOTE")]
+    modules = plugins(sets) | plugins(texts)
+    assert list(NAMES) == sorted(name for name, module in modules.items() if hasattr(module, "REMOTE"))

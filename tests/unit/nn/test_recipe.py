@@ -25,6 +25,8 @@ def resnet18() -> Kconfig:
         ("ADAMW", {"LEARNING_RATE": "0.001", "WEIGHT_DECAY": "0.05"}),
         ("ADAMWADV", {"LEARNING_RATE": "0.001", "WEIGHT_DECAY": "0.05"}),
         ("ADAMWSPAM", {"LEARNING_RATE": "0.001", "WEIGHT_DECAY": "0.05"}),
+        ("RMSPROP", {"LEARNING_RATE": "0.001", "WEIGHT_DECAY": "0"}),
+        ("ADAFACTOR", {"LEARNING_RATE": "0.05", "WEIGHT_DECAY": "0.001"}),
         ("ADAMWPRUNE", {"LEARNING_RATE": "0.001", "WEIGHT_DECAY": "", "ADAMWPRUNE_WEIGHT_DECAY": "0.05"}),
     ],
 )
@@ -37,6 +39,12 @@ def test_each_optimizer_has_its_own_defaults_for_resnets(resnet18: Kconfig, opti
 
 def test_a_short_run_has_no_warmup(resnet18: Kconfig) -> None:
     resnet18.syms["NUM_EPOCHS"].set_value("2")
+
+    assert resnet18.syms["LR_WARMUP_EPOCHS"].str_value == "0"
+
+
+def test_a_warmup_that_is_a_share_replaces_that_of_the_recipe(resnet18: Kconfig) -> None:
+    resnet18.syms["LR_WARMUP_RATIO"].set_value("0.1")
 
     assert resnet18.syms["LR_WARMUP_EPOCHS"].str_value == "0"
 

@@ -20,6 +20,15 @@ KNOBS = {"BETA1": "0.8", "BETA2": "0.99", "EPSILON": "1e-6", "AMSGRAD": "n"}
 ADAM = {"WEIGHT_DECAY": "0.2", **{f"ADAM_{name}": value for name, value in KNOBS.items()}}
 PRUNE = {"ADAMWPRUNE_WEIGHT_DECAY": "0.2", **{f"ADAMWPRUNE_{name}": value for name, value in KNOBS.items()}}
 ADV = {"ADAMWADV_MAX_GRAD_NORM": "2"}
+RMSPROP = {"OPTIMIZER": "rmsprop", "RMSPROP_ALPHA": "0.95", "RMSPROP_EPSILON": "1e-6", "WEIGHT_DECAY": "0.2"}
+FACTOR = {
+    "OPTIMIZER": "adafactor",
+    "ADAFACTOR_BETA2_DECAY": "0.7",
+    "ADAFACTOR_EPSILON1": "1e-12",
+    "ADAFACTOR_EPSILON2": "0.002",
+    "ADAFACTOR_D": "0.5",
+    "WEIGHT_DECAY": "0.2",
+}
 SPAM = {"SPAM_THETA": "20", "SPAM_CLIP": "y", "SPAM_INTERVAL": "70", "SPAM_WARMUP_STEPS": "15"}
 
 Pair = tuple[Tensor, Tensor]  # of the weight [5, 7] and the bias [5]
@@ -104,6 +113,38 @@ def spam_entry(w: float, gradients: list[float], decay: float, amsgrad: bool) ->
     return w
 
 
+def rmsprop(w: Tensor, gradients: list[Tensor], decay: float, *, momentum: float) -> Tensor:
+    """Tieleman and Hinton 2012, lecture 6.5, page 29; the momentum is of the divided gradients, as torch has it."""
+    v, velocity = torch.zeros_like(w), torch.zeros_like(w)
+    for step, g in enumerate(gradients):
+        g = g + decay * w
+        v = 0.95 * v + 0.05 * g**2
+        velocity = momentum * velocity + g / (v.sqrt() + EPS)
+        w = w - rate(step) * velocity
+    return w
+
+
+def adafactor(w: Tensor, gradients: list[Tensor], decay: float) -> Tensor:
+    """Shazeer and Stern 2018, algorithm 4 for the weight, 5 for the bias; weight decay as Loshchilov and Hutter 2019."""
+    rows, columns, v = torch.zeros(len(w), dtype=w.dtype), torch.zeros(w[0].numel(), dtype=w.dtype), torch.zeros_like(w)
+    for step, g in enumerate(gradients):
+        beta2 = 1 - (step + 1) ** -0.7
+        if w.ndim > 1:
+            rows = beta2 * rows + (1 - beta2) * (g**2 + 1e-12).sum(1)
+            columns = beta2 * columns + (1 - beta2) * (g**2 + 1e-12).sum(0)
+            v = torch.outer(rows, columns) / rows.sum()
+        else:
+            v = beta2 * v + (1 - beta2) * (g**2 + 1e-12)
+        u = g / v.sqrt()
+        u = u / max(1.0, rms(u) / 0.5)
+        w = w * (1 - rate(step) * decay) - max(0.002, rms(w)) * rate(step) * u
+    return w
+
+
+def rms(tensor: Tensor) -> float:
+    return math.sqrt(float((tensor**2).mean()))
+
+
 def of_pairs(formula, gradients: list[Pair], start: Pair) -> Pair:
     return tuple(formula(start[i], [pair[i] for pair in gradients], (DECAY, 0.0)[i]) for i in (0, 1))
 
@@ -120,6 +161,9 @@ CASES = {
         {**ADAM, **SPAM, "OPTIMIZER": "adamwspam", "ADAM_AMSGRAD": "y"},
         lambda w, g, d: spam(w, g, d, amsgrad=True),
     ),
+    "rmsprop": ({**RMSPROP, "RMSPROP_MOMENTUM": "0"}, lambda w, g, d: rmsprop(w, g, d, momentum=0.0)),
+    "rmsprop momentum": ({**RMSPROP, "RMSPROP_MOMENTUM": "0.5"}, lambda w, g, d: rmsprop(w, g, d, momentum=0.5)),
+    "adafactor": (FACTOR, adafactor),
     "adamwprune adam": (
         {**PRUNE, "OPTIMIZER": "adamwprune", "ADAMWPRUNE_BASE": "adam"},
         lambda w, g, d: adam(w, g, d, decoupled=False),

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from ksweep.contract.errors import RequestError
+from ksweep.contract.paths import SweepDir
 from ksweep.kconfig.resolve import Resolver
 from ksweep.kconfig.tree import load_tree
 from ksweep.space.rangefile import read_range_file
 from ksweep.sweep.configs import ConfigSet, known_labels, label_number, owned_configs, read_configs, write_configs
-from ksweep.sweep.store import new_sweep_dir, run_dir_name
+from ksweep.sweep.store import ANOTHER_SWEEP, SweepLock, new_sweep_dir, run_dir_name
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -103,3 +104,13 @@ def test_run_directory_name_tells_the_swept_values() -> None:
 
 def test_two_sweeps_of_one_second_get_two_directories(tmp_path: Path) -> None:
     assert len({new_sweep_dir(tmp_path).path for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize("way_out", ["", ANOTHER_SWEEP], ids=["without FRESH", "with FRESH"])
+def test_a_second_runner_is_told_of_FRESH_only_where_there_is_one(tmp_path: Path, way_out: str) -> None:
+    lock = SweepLock(SweepDir(tmp_path))
+    with pytest.raises(RequestError) as refused:
+        SweepLock(SweepDir(tmp_path), way_out)
+    lock.release()
+
+    assert str(refused.value).endswith("stop it (Ctrl-C there); FRESH=1 starts another sweep beside it" if way_out else "there)")

@@ -8,13 +8,16 @@ from collections.abc import Callable
 
 import pytest
 
-# Every kind of state that a checkpoint has to carry: moments with AMSGrad, masks, a schedule, an order of examples.
+# Every kind of state that a checkpoint has to carry: moments with AMSGrad, masks, a schedule, an order of examples, their mixing.
 PRUNED = (
     "OPTIMIZER_SELECT_ADAMWPRUNE=y",
     'LEARNING_RATE="0.003"',
     "NUM_EPOCHS=3",
     "PRUNING_RAMP_END_EPOCH=2",
     "PRUNING_FREQUENCY=5",
+    "RANDOM_CROP=2",
+    'MIXUP_ALPHA="0.2"',
+    'CUTMIX_ALPHA="0.2"',
 )
 
 

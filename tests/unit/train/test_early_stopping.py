@@ -9,8 +9,10 @@ import pytest
 from ksweep.contract.config import RunConfig
 from ksweep.kconfig.tree import load_tree
 from ksweep.train.early_stopping import EarlyStopping, read_early_stopping
+from ksweep.train.images import ImageClassification
 from ksweep.train.training import Progress
 
+SELECTION = ImageClassification.selection
 # No accuracy can be better than the first that counts by all of 1, so that each epoch after it is one of patience.
 NEVER_BETTER = 'EARLY_STOPPING_MIN_DELTA="1"'
 
@@ -19,10 +21,16 @@ def last_epoch(val_accs: list[float], stopping: EarlyStopping, val_losses: list[
     """The epoch after which a run with these validation results is over; epochs before `first` are not eligible."""
     progress = Progress()
     for epoch, (val_acc, val_loss) in enumerate(zip(val_accs, val_losses or [1.0] * len(val_accs), strict=True), 1):
-        metrics = {"val_acc": val_acc, "val_loss": val_loss, "train_loss": 1.0, "epoch_time_s": 1.0}
-        progress = progress.after(metrics, peak_memory_mib=1, is_eligible=epoch >= first, min_delta=stopping.min_delta)
+        progress = progress.after(
+            {"val_acc": val_acc, "val_loss": val_loss, "train_loss": 1.0},
+            SELECTION,
+            time_s=1,
+            peak_memory_mib=1,
+            is_eligible=epoch >= first,
+            min_delta=stopping.min_delta,
+        )
         progress = Progress(**asdict(progress))  # as through a checkpoint
-        if stopping.reason(epoch=epoch, improved_epoch=progress.improved_epoch, improved_val_acc=progress.improved_val_acc):
+        if stopping.reason(epoch=epoch, improved_epoch=progress.improved_epoch, shown=""):
             break
     return epoch
 
@@ -72,9 +80,9 @@ def test_without_min_delta_it_is_patience_after_the_best_epoch() -> None:
 
 
 def test_forgetting_the_best_epoch_does_not_forget_how_long_nothing_improved() -> None:
-    metrics = {"val_acc": 0.9, "val_loss": 1.0, "train_loss": 1.0, "epoch_time_s": 1.0}
-    progress = Progress().after(metrics, peak_memory_mib=1, is_eligible=True).without_best()
-    progress = progress.after(metrics | {"val_acc": 0.5}, peak_memory_mib=1, is_eligible=True)
+    measured = {"val_acc": 0.9, "val_loss": 1.0, "train_loss": 1.0}
+    progress = Progress().after(measured, SELECTION, time_s=1, peak_memory_mib=1, is_eligible=True).without_best()
+    progress = progress.after(measured | {"val_acc": 0.5}, SELECTION, time_s=1, peak_memory_mib=1, is_eligible=True)
 
     assert (progress.best_epoch, progress.improved_epoch) == (2, 1)
 

@@ -7,7 +7,7 @@ import torch
 
 from ksweep.contract.config import RunConfig
 from ksweep.data.dataset import load
-from ksweep.data.loader import Batches
+from ksweep.data.images import image_batches
 from models.lenet5.model import LeNet5
 
 FINAL = {
@@ -55,7 +55,7 @@ def test_best_weights_give_the_reported_accuracies(dense) -> None:
     model.load_state_dict(torch.load(dense.checkpoints / "best.pt", weights_only=True)["model"])
 
     for part, name in ((data.val, "val_acc"), (data.test, "test_acc")):
-        ((images, labels),) = Batches(data, part, batch_size=len(part), device=torch.device("cpu"))
+        ((images, labels),) = image_batches(data, part, batch_size=len(part), device=torch.device("cpu"))
         with torch.no_grad():
             accuracy = (model(images).argmax(1) == labels).double().mean().item()
         assert accuracy == pytest.approx(dense.result["metrics"][name], abs=1.01 / len(part))
@@ -143,7 +143,7 @@ def test_refused_configuration_is_one_message_and_exit_code_2(make_place, assign
         (
             'CONFIG_OPTIMIZER="adamw"',
             'CONFIG_OPTIMIZER="lion"',
-            'found "lion", allowed: adam adamw adamwadv adamwprune adamwspam sgd',
+            'found "lion", allowed: adafactor adam adamw adamwadv adamwprune adamwspam rmsprop sgd',
         ),
         (
             'CONFIG_DATASET="digits"',

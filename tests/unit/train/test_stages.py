@@ -10,6 +10,7 @@ from ksweep.contract.paths import RunDir
 from ksweep.contract.run import Run
 from ksweep.sweep.handover import hand_over
 from ksweep.train.checkpoint import Checkpoints
+from ksweep.train.images import image_classification
 from ksweep.train.loop import train
 from models.lenet5.train import build_model
 
@@ -139,7 +140,7 @@ def test_where_a_run_stops_it_saves_also_when_it_just_has(make_place, monkeypatc
         monkeypatch.setenv("KSWEEP_RUN_DIR", str(place.path))
         monkeypatch.setenv("KSWEEP_UNTIL", str(until))
 
-        assert train(Run.open(), build_model) == 143
+        assert train(Run.open(), image_classification(build_model)) == 143
         assert saved_epoch(place) == until
     signal.signal(signal.SIGTERM, before)
 

@@ -10,7 +10,7 @@ import torch
 
 from ksweep.contract.config import RunConfig
 from ksweep.data.dataset import load
-from ksweep.data.loader import Batches
+from ksweep.data.images import image_batches
 from ksweep.kconfig.resolve import Resolver
 from ksweep.kconfig.tree import load_tree
 from ksweep.space.rangefile import parse_range_text
@@ -50,7 +50,7 @@ def test_tested_are_the_sparse_weights_of_the_last_epoch(pruned) -> None:
     last, best = (torch.load(pruned.checkpoints / name, weights_only=True)["model"] for name in ("last.pt", "best.pt"))
     model = LeNet5(1, 10).eval()
     model.load_state_dict(best)
-    ((images, labels),) = Batches(data, data.test, batch_size=len(data.test), device=torch.device("cpu"))
+    ((images, labels),) = image_batches(data, data.test, batch_size=len(data.test), device=torch.device("cpu"))
     with torch.no_grad():
         accuracy = (model(images).argmax(1) == labels).double().mean().item()
 

@@ -101,10 +101,9 @@ def _label_rows(axes: "Axes", findings: Findings, groups: list[Group]) -> int:
     ranking = findings.ranking
     names, left = named_settings(findings, groups, _NAMES_WIDTH)
     headers, right = [short(ranking.objective, 22)], [[number(ranking.objective, group.score.center)] for group in groups]
-    tests = [group.over("test_acc").center for group in groups]
-    if any(value is not None for value in tests):
-        headers.append("test_acc")
-        right = [[*cells, number("test_acc", value)] for cells, value in zip(right, tests, strict=True)]
+    for test in ranking.tests_of(groups)[:1]:
+        headers.append(short(test, 22))
+        right = [[*cells, number(test, group.over(test).center)] for cells, group in zip(right, groups, strict=True)]
     if ranking.has_repeats:
         headers.append("n")
         right = [[*cells, f"{group.score.n}/{len(group.runs)}"] for cells, group in zip(right, groups, strict=True)]

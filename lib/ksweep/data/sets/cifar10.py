@@ -8,7 +8,7 @@ import numpy as np
 from ksweep.contract.config import RunConfig
 from ksweep.data import fetch
 from ksweep.data.arrays import Arrays
-from ksweep.data.remote import Remote, load
+from ksweep.data.remote import Remote
 
 NAME = "cifar10"
 
@@ -36,4 +36,4 @@ REMOTE = Remote(
 
 def read(cfg: RunConfig) -> Arrays:
     """All examples, the test set last."""
-    return load(REMOTE, Path(cfg.str("DATA_DIR")))
+    return REMOTE.load(Path(cfg.str("DATA_DIR")))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ksweep.contract.config import RunConfig
 from ksweep.data.arrays import Arrays
-from ksweep.data.remote import Remote, load
+from ksweep.data.remote import Remote
 
 NAME = "cifar100"
 
@@ -13,4 +13,4 @@ REMOTE = Remote(name=NAME, torchvision_class="CIFAR100", archive="cifar-100-pyth
 
 def read(cfg: RunConfig) -> Arrays:
     """All examples, the test set last."""
-    return load(REMOTE, Path(cfg.str("DATA_DIR")))
+    return REMOTE.load(Path(cfg.str("DATA_DIR")))

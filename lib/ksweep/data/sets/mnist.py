@@ -5,7 +5,7 @@ from pathlib import Path
 from ksweep.contract.config import RunConfig
 from ksweep.data import fetch
 from ksweep.data.arrays import Arrays
-from ksweep.data.remote import Remote, load
+from ksweep.data.remote import Remote
 
 NAME = "mnist"
 
@@ -25,4 +25,4 @@ REMOTE = Remote(
 
 def read(cfg: RunConfig) -> Arrays:
     """All examples, the test set last."""
-    return load(REMOTE, Path(cfg.str("DATA_DIR")))
+    return REMOTE.load(Path(cfg.str("DATA_DIR")))

@@ -1,0 +1,99 @@
+"""What a model learns, and how that is measured: all that the loop must be told of a kind of data."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ksweep.contract.config import RunConfig
+from ksweep.contract.errors import ConfigError
+from ksweep.data.loader import Batches
+from ksweep.train.device import Compute
+
+Part = Literal["val", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What makes one epoch better than another: the metric `by`; at a tie, a lower `then`."""
+
+    by: str
+    is_maximized: bool
+    then: str | None = None
+
+    def key(self, metrics: dict[str, float]) -> tuple[float, ...]:
+        """Of an epoch, the larger the better: the value itself, or its negative, and the tie-break."""
+        value = metrics[self.by] if self.is_maximized else -metrics[self.by]
+        return (value, -metrics[self.then]) if self.then else (value,)
+
+    def text(self, key: Sequence[float]) -> str:
+        """`val_acc 0.9721`."""
+        return f"{self.by} {key[0] if self.is_maximized else -key[0]:.4g}"
+
+
+class Task(ABC):
+    """The model, its batches, its loss and its metrics. The model is on its device when the constructor is through."""
+
+    selection: ClassVar[Selection]
+    unit: ClassVar[str]  # what speed counts, in the plural
+    name: str  # of the data set
+    model: nn.Module
+    train_batches: Batches
+
+    @property
+    @abstractmethod
+    def is_validated(self) -> bool:
+        """False when there is no validation part: it is trained on."""
+
+    @property
+    def units_per_example(self) -> int:
+        """How many of `unit` an example is."""
+        return 1
+
+    @abstractmethod
+    def loss(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of the examples of a batch, with its gradient. `network`: the model, compiled perhaps."""
+
+    @abstractmethod
+    def measure(self, part: Part, micro_batch: int) -> dict[str, float]:
+        """Metrics of the weights as they are on a part, in evaluation mode and without label smoothing: `val_loss` or `test_loss`
+        and so on. `micro_batch`: the examples of which a training step takes the memory."""
+
+    @abstractmethod
+    def effective(self) -> dict[str, Any]:
+        """What the constructed objects report of themselves: the proof that the configuration arrived."""
+
+    def measure_selected(self) -> dict[str, float]:
+        """What is measured once, of the selected weights, since it takes too long for each epoch."""
+        return {}
+
+    def of_reports(self, reports: list[dict[str, Any]]) -> dict[str, float]:
+        """What follows from the reports of the whole run."""
+        return {}
+
+
+TaskBuilder = Callable[[RunConfig, Compute, torch.Generator], Task]
+
+
+def read_batch_size(cfg: RunConfig, num_examples: int, name: str) -> int:
+    """BATCH_SIZE. ConfigError when it is above `num_examples`, the training examples of the set `name`."""
+    batch_size = cfg.int("BATCH_SIZE")
+    if batch_size > num_examples:
+        raise ConfigError(
+            f"{cfg.source}: CONFIG_BATCH_SIZE: found {batch_size}, allowed: up to {num_examples}, the training examples of {name}"
+        )
+    return batch_size
+
+
+def read_num_batches(cfg: RunConfig, num_examples: int, batch_size: int) -> int | None:
+    """STEPS_PER_EPOCH; None for 0: a whole pass. ConfigError when a pass has fewer."""
+    num_batches, most = cfg.int("STEPS_PER_EPOCH"), -(-num_examples // batch_size)
+    if not 0 <= num_batches <= most:
+        raise ConfigError(
+            f"{cfg.source}: CONFIG_STEPS_PER_EPOCH: found {num_batches}, allowed: 0 to {most}, the batches of {batch_size}"
+            f" that {num_examples} training examples make"
+        )
+    return num_batches or None
