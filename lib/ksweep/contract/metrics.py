@@ -10,28 +10,44 @@ from typing import Any
 from ksweep.contract.atomic import read_lines
 
 METRICS = {  # name -> unit and meaning
-    "train_loss": "mean loss an example, natural logarithm; with label smoothing, as it is minimised",
-    "val_loss": "mean loss an example, natural logarithm",
-    "test_loss": "mean loss an example, natural logarithm",
+    "train_loss": "as val_loss, but all that is minimised: with label smoothing, the cost of depth, the balance of experts",
+    "val_loss": "mean cross-entropy an answer (an image, a token, a sequence), natural logarithm",
+    "test_loss": "mean cross-entropy an answer (an image, a token, a sequence), natural logarithm",
+    "val_ppl": "perplexity a token: e to the mean loss",
+    "test_ppl": "perplexity a token: e to the mean loss",
     "train_acc": "share of right answers, 0 to 1",
     "val_acc": "share of right answers, 0 to 1",
     "test_acc": "share of right answers, 0 to 1",
     "epoch_time_s": "seconds",
     "train_time_s": "seconds",
     "step_time_s": "mean seconds of a training step, evaluation left out",
-    "images_per_s": "training examples a second",
+    "images_per_s": "trained on a second, evaluation left out",
+    "tokens_per_s": "trained on a second, evaluation left out",
     "peak_memory_mib": "most device memory allocated at a time; on a CPU the process's largest resident set",
     "lr": "learning rate after the last step of the epoch",
     "best_epoch": "epoch whose weights were selected on validation, from 1",
     "sparsity": "share of zeros among the weights that may be pruned, 0 to 1, after an epoch of a pruned run",
     "final_sparsity": "the same of the selected weights",
     "pruning_mib": "memory of masks and of what the pruning method remembers",
+    "convergence_speed": "val_ppl of the first epoch less that of the last",
+    "layers_mean": "whole layers that a token enters, on validation",
+    "layers_p50": "the fewest layers that half of the tokens are through with",
+    "layers_p90": "the fewest layers that nine tenths of the tokens are through with",
+    "halted_fraction": "share of tokens that leave before the last layer, 0 to 1",
+    "ponder": "the cost of depth in the loss, before its weight; with pondernet at the end only",
+    "speedup_layers": "layers there are / layers_mean",
+    "speedup_measured": "time of an evaluation with halting off / with it",
+    "flops_per_token": "floating-point operations of the matrix products of an evaluation",
+    "ms_per_token": "milliseconds of an evaluation",
 }
 # Of the selected weights, or of the run as a whole: no report of an epoch has them, so no run can be stopped early by them.
 FINAL_ONLY = frozenset(
-    {"test_loss", "test_acc", "train_time_s", "peak_memory_mib", "best_epoch", "final_sparsity", "pruning_mib"}
+    {
+        *("test_loss", "test_ppl", "test_acc", "train_time_s", "peak_memory_mib", "best_epoch", "final_sparsity", "pruning_mib"),
+        *("convergence_speed", "speedup_measured", "ms_per_token"),
+    }
 )
-MEASURED = ("_s", "_memory_mib")  # ends of the names of times, rates and memory
+MEASURED = ("_s", "_memory_mib", "ms_per_token", "speedup_measured")  # ends of the names of times, rates and memory
 
 
 def is_reported_each_epoch(name: str) -> bool:

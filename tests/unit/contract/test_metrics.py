@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from ksweep.contract.metrics import FINAL_ONLY, METRICS, is_reported_each_epoch
+from ksweep.contract.metrics import FINAL_ONLY, METRICS, is_measured, is_reported_each_epoch
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -17,4 +17,12 @@ def test_the_readme_has_the_schema_as_a_table() -> None:
 
 def test_what_is_known_at_the_end_only_is_of_the_schema_and_foreign_metrics_may_come_at_any_time() -> None:
     assert set(METRICS) > FINAL_ONLY
-    assert is_reported_each_epoch("layers_mean")
+    assert is_reported_each_epoch("one_of_their_own")
+
+
+def test_what_tells_of_the_machine_is_told_from_what_a_configuration_repeats() -> None:
+    """Of the former no two runs agree to the last bit: compared, they would be called different."""
+    measured = {name for name in METRICS if is_measured(name)}
+
+    times = {"epoch_time_s", "train_time_s", "step_time_s", "images_per_s", "tokens_per_s"}
+    assert measured == times | {"peak_memory_mib", "ms_per_token", "speedup_measured"}

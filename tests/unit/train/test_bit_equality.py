@@ -19,6 +19,17 @@ PRUNED = (
     'MIXUP_ALPHA="0.2"',
     'CUTMIX_ALPHA="0.2"',
 )
+TEXT = (
+    "MODEL_SELECT_TRANSFORMER=y",
+    *("TRANSFORMER_D_MODEL=16", "TRANSFORMER_HEADS=2", "TRANSFORMER_LAYERS=3", 'TRANSFORMER_DROPOUT="0.1"', 'HALTING_BIAS="-1"'),
+    *("TEXT_LEVEL_SELECT_CHAR=y", "SEQUENCE_LENGTH=16", "TRAIN_TOKENS=2048", "VAL_TOKENS=512", "TEST_TOKENS=512"),
+    *("STEPS_PER_EPOCH=2", "NUM_EPOCHS=3"),
+)
+ACT = (*TEXT, "TRANSFORMER_HALTING_SELECT_ACT=y", "MOE_EXPERTS=3", "GRAD_ACCUMULATION=2", "OPTIMIZER_SELECT_ADAFACTOR=y")
+PONDERNET = (
+    *(*TEXT, "TRANSFORMER_HALTING_SELECT_PONDERNET=y", "OPTIMIZER_SELECT_RMSPROP=y", 'RMSPROP_MOMENTUM="0.5"'),
+    *("PRUNING_SELECT_MOVEMENT=y", "PRUNING_RAMP_END_EPOCH=2", "PRUNING_FREQUENCY=1"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +112,26 @@ def test_stopped_run_saves_and_goes_on(make_place, reference) -> None:
     assert not (place.path / "training_metrics.json").exists()
     assert place.run() == 0
     assert place.numbers() == reference.numbers()
+
+
+@pytest.mark.parametrize("symbols", [pytest.param(ACT, id="act"), pytest.param(PONDERNET, id="pondernet")])
+def test_transformer_in_stages_and_killed_ends_with_the_same_numbers(make_place, symbols: tuple[str, ...]) -> None:
+    """Dropout, halting, experts, a part of the batches an epoch; once without and once with a worker process."""
+    whole, place = make_place(*symbols), make_place(*symbols, "NUM_WORKERS=1")
+    assert whole.run() == 0, whole.log.read_text()
+    assert place.run(until=1) == 143, place.log.read_text()
+    place.checkpoints.joinpath(".last.pt.tmp").unlink(missing_ok=True)
+    os.mkfifo(place.checkpoints / ".last.pt.tmp")  # holds the run in the save after its second epoch
+    pid = place.start(until=2)
+    wait_until(lambda: place.num_reports == 2)
+    os.kill(pid, signal.SIGKILL)
+    assert place.wait() == -signal.SIGKILL
+    (place.checkpoints / ".last.pt.tmp").unlink()
+
+    assert place.run() == 0, place.log.read_text()
+    assert "going on after epoch 1\n" in place.log.read_text()
+    mine, theirs = place.numbers(), whole.numbers()
+    assert [mine[name] for name in ("final", "history", "effective")] == [theirs[name] for name in ("final", "history", "effective")]
 
 
 def test_best_weights_ahead_of_the_last_checkpoint_are_found_again(make_place, reference) -> None:
