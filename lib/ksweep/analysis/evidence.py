@@ -63,6 +63,8 @@ def _facts(findings: Findings, best: Group) -> dict[str, str]:
     }
     for goal, score in zip(best.goals, best.scores, strict=True):
         facts[one_line(goal.text)] = mean_and_interval(goal.text, score)
+    for name in ranking.parts:
+        facts[name] = mean_and_interval(name, best.over(name))
     for name in _test_metrics(ranking, best):
         facts[name] = f"{mean_and_interval(name, best.over(name))}, not used to choose it"
     if kept := kept_and_broken(ranking, best):

@@ -150,11 +150,17 @@ class Ranking:
         """True when some setting is planned with more than one seed."""
         return any(len(group.runs) > 1 for group in self.ranked + self.infeasible + self.unranked)
 
+    @property
+    def parts(self) -> list[str]:
+        """The metrics that goals are computed from, and that are none themselves."""
+        names = dict.fromkeys(name for goal in self.objectives.goals if not goal.is_plain for name in goal.names)
+        return [name for name in names if all(name != goal.text for goal in self.objectives.goals)]
+
     def tests_of(self, groups: Sequence[Group]) -> list[str]:
-        """The test metrics that tell how good these settings are, of those that they have: test_acc, and by the goals test_ppl
-        where one is made of val_ppl."""
+        """The test metrics that tell how good these settings are, of those that they have: by the goals test_ppl where one is made
+        of val_ppl, and test_acc."""
         names = [name for goal in self.objectives.goals for name in goal.names if name.startswith("val_")]
-        tests = dict.fromkeys(["test_acc", *(f"test_{name.removeprefix('val_')}" for name in names)])
+        tests = dict.fromkeys([*(f"test_{name.removeprefix('val_')}" for name in names), "test_acc"])
         return [name for name in tests if any(group.over(name).n for group in groups)]
 
 

@@ -34,10 +34,11 @@ def settings_in_order(ranking: Ranking) -> list[Group]:
     return [*ranking.ranked, *ranking.infeasible, *ranking.unranked]
 
 
-def tests_beside(ranking: Ranking) -> list[str]:
-    """The test metrics of all settings that are no goal themselves."""
+def metrics_beside(ranking: Ranking) -> list[str]:
+    """What is shown beside the goals: the metrics that they are computed from, and the test metrics of all settings."""
     goals = [goal.text for goal in ranking.objectives.goals]
-    return [name for name in ranking.tests_of(settings_in_order(ranking)) if name not in goals]
+    names = dict.fromkeys([*ranking.parts, *ranking.tests_of(settings_in_order(ranking))])
+    return [name for name in names if name not in goals]
 
 
 def settings_table(findings: Findings) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def settings_table(findings: Findings) -> dict[str, Any]:
     ranking = findings.ranking
     goals = ranking.objectives.goals
     compares = ranking.has_repeats and not ranking.has_fronts
-    tests = tests_beside(ranking)
+    tests = metrics_beside(ranking)
     columns = [_column("front" if ranking.has_fronts else "rank", "num")]
     columns += [_column(goal.text, "num", ranking.aggregate if ranking.has_repeats else "") for goal in goals]
     if ranking.has_repeats:
@@ -99,7 +100,7 @@ def runs_table(findings: Findings) -> dict[str, Any]:
     goals, runs = ranking.objectives.goals, state.runs
     symbols = [*ranking.columns, *([SEED] if any(SEED in run.point.values for run in runs) else [])]
     names = sorted({name for run in runs for name in run.metrics} - {goal.text for goal in goals})
-    tests = tests_beside(ranking)
+    tests = metrics_beside(ranking)
     first, others = [name for name in names if name in tests], [name for name in names if name not in tests]
     columns = [_column("config", "link"), _column("status", "text"), *(_column(goal.text, "num") for goal in goals)]
     columns += _value_columns([run.point.values for run in runs], symbols)

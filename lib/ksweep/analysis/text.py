@@ -160,8 +160,8 @@ def _best_block(ranking: Ranking, best: Group) -> list[str]:
     lines = ["BEST CONFIGURATION:", _THIN, f"Config file{'s' if len(configs) > 1 else ''}: {_some(configs)}"]
     if ranking.objective not in ("test_acc", "final_sparsity"):
         lines.append(f"{metric_name(ranking.objective)}: {with_interval(best)}")
-    tests = ranking.tests_of([best]) or ["test_acc"]
-    lines += [f"{metric_name(name)}: {mean_and_spread(name, best.over(name))}" for name in tests]
+    others = dict.fromkeys([*ranking.parts, *(ranking.tests_of([best]) or ["test_acc"])])
+    lines += [f"{metric_name(name)}: {mean_and_spread(name, best.over(name))}" for name in others]
     lines.append(f"Final Sparsity: {mean_and_spread('final_sparsity', best.over('final_sparsity'))}")
     lines.append(f"Training Time: {_seconds(best)}")
     lines += [f"Constraint: {text}" for text in kept_and_broken(ranking, best)]
@@ -374,15 +374,16 @@ def _ranking_table(ranking: Ranking, top: int, width: int | None) -> list[str]:
 def _ranking_lines(ranking: Ranking, shown: list[Group], columns: list[str]) -> list[str]:
     names = [goal.text for goal in ranking.objectives.goals]
     tests = [] if "test_acc" in names else (ranking.tests_of(shown) or ["test_acc"])[:1]
+    others = [*ranking.parts, *(test for test in tests if test not in ranking.parts)]
     repeats = ranking.has_repeats
     compares = repeats and not ranking.has_fronts
     headers = ["front" if ranking.has_fronts else "#", *map(one_line, names), *(["n"] if repeats else [])]
-    headers += [*map(one_line, tests), "time", *(["against best"] if compares else []), *columns, "config"]
+    headers += [*map(one_line, others), "time", *(["against best"] if compares else []), *columns, "config"]
     rows = []
     for group in shown:
         row = [str(group.rank), *map(mean_and_spread, names, group.scores)]
         row += [_num_of(group)] if repeats else []
-        row += [mean_and_spread(test, group.over(test)) for test in tests]
+        row += [mean_and_spread(other, group.over(other)) for other in others]
         row += [duration(group.wall_s.mean)]
         row += [_VERDICTS[group.verdict] if group.verdict else ""] if compares else []
         row += [one_line(group.values.get(name, MISSING)) for name in columns]

@@ -47,6 +47,8 @@ def test_an_expression_ranks_by_its_value(make_sweep):
     assert [(group.values["X"], group.score.mean) for group in ranking.ranked] == [("b", 40.0), ("c", 45.0), ("a", 50.0)]
     assert names(ranking.unranked) == ["d"]
     assert "val_ppl + 10*layers_mean: 40 | Test Acc: -" in text_of(maker)
+    assert all(part in text_of(maker) for part in ("val_ppl: 30", "layers_mean: 1")), "and by what it is computed from"
+    assert "10*layers_mean  val_ppl     mean" in ranking_text(maker.dir)
 
 
 def test_the_best_keeps_to_the_constraints_and_the_rest_is_ordered_by_what_it_breaks(make_sweep):
