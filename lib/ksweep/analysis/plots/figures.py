@@ -26,6 +26,7 @@ STAR: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "markeredg
 _LARGEST = 1e305  # a hundred times it, as per cent, is still a float
 _NO_SHARE = 1e4  # whatever its name says: as per cent it would be hundreds of digits wide
 _OUTSIDE = 0.06  # of the shown range, beyond its ends
+_SQUEEZED = 5.0  # times the better half: a range beyond which that would take less than a fifth of an axis
 
 
 def style_values(axes: "Axes", metric: str, which: str) -> None:
@@ -67,11 +68,11 @@ def goal_label(goal: Goal) -> str:
 
 
 def limits(values: Sequence[float], *, is_maximized: bool) -> tuple[float, float]:
-    """The range that is shown: the better half of the values with some room, for the worst ones would squeeze it."""
+    """The range that is shown: all of the values with some room; the better half where the worst ones would squeeze it."""
     ordered = sorted(values, reverse=is_maximized)
-    best, middle = ordered[0], ordered[len(ordered) // 2]
-    far = best + 2.5 * (middle - best) if middle != best else ordered[-1]
-    worst = max(ordered[-1], far) if is_maximized else min(ordered[-1], far)
+    best, middle, worst = ordered[0], ordered[len(ordered) // 2], ordered[-1]
+    if middle != best and abs(worst - best) > _SQUEEZED * abs(middle - best):
+        worst = best + 2.5 * (middle - best)
     room = _OUTSIDE * (abs(worst - best) or abs(best) * 0.1 or 1.0)
     return drawable(min(best, worst) - 2 * room, max(best, worst) + room)
 
