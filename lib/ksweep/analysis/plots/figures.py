@@ -5,6 +5,7 @@ Colours are those of Okabe and Ito, which stay apart for colour-blind readers; s
 """
 
 import io
+import textwrap
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ NOTE: dict[str, Any] = {"fontsize": 8, "color": DARK, "parse_math": False}
 STAR: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "markeredgewidth": 0.9}
 _LARGEST = 1e305  # a hundred times it, as per cent, is still a float
 _NO_SHARE = 1e4  # whatever its name says: as per cent it would be hundreds of digits wide
+_CHARACTERS_AN_INCH = 11  # of a title, at most
 _OUTSIDE = 0.06  # of the shown range, beyond its ends
 _SQUEEZED = 5.0  # times the better half: a range beyond which that would take less than a fifth of an axis
 
@@ -44,7 +46,8 @@ def style_values(axes: "Axes", metric: str, which: str) -> None:
 
 def title(figure: "Figure", state: SweepState, text: str) -> None:
     """Name of the sweep, and what is seen."""
-    figure.suptitle(f"{short(state.record.name, 60)}: {short(text, 100)}", fontsize=11, parse_math=False)
+    words = f"{short(state.record.name, 60)}: {short(text, 100)}"
+    figure.suptitle(textwrap.fill(words, int(_CHARACTERS_AN_INCH * figure.get_figwidth())), fontsize=11, parse_math=False)
 
 
 def panels_of(figure: "Figure", count: int, *, columns: int, sharey: bool = False) -> list["Axes"]:
