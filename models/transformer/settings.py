@@ -1,8 +1,10 @@
 """The sizes and kinds of a transformer, as a configuration gives them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ksweep.contract.config import RunConfig
+from ksweep.contract.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,12 @@ class Settings:
 
 
 def read_settings(cfg: RunConfig) -> Settings:
-    """The symbols of the Transformer menu. Those that a choice leaves without effect are not read."""
+    """The symbols of the Transformer menu. Those that a choice leaves without effect are not read.
+
+    ConfigError for what is no network, or would be another one than is asked for.
+    """
     task = cfg.str("TRANSFORMER_TASK")
-    return Settings(
+    settings = Settings(
         task=task,
         d_model=cfg.int("TRANSFORMER_D_MODEL"),
         num_layers=cfg.int("TRANSFORMER_LAYERS"),
@@ -71,6 +76,37 @@ def read_settings(cfg: RunConfig) -> Settings:
         halting=_read_halting(cfg),
         experts=_read_experts(cfg),
     )
+    wrong = [(symbol, allowed) for symbol, is_right, allowed in _demands(settings) if not is_right]
+    if wrong:
+        raise ConfigError(
+            "\n".join(f"{cfg.source}: CONFIG_{symbol}: found {cfg.str(symbol)}, allowed: {allowed}" for symbol, allowed in wrong)
+        )
+    return settings
+
+
+def _demands(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+    """Symbol, whether its value is right, what is allowed. The Kconfig has the same; a config.txt can be of other making."""
+    heads, halting, experts = max(settings.num_heads, 1), settings.halting, settings.experts
+    is_rotary, least = settings.positions == "rotary", 2 if halting else 1
+    yield "TRANSFORMER_TASK", settings.task in ("language-model", "classifier"), "language-model classifier"
+    yield "TRANSFORMER_POSITIONS", settings.positions in ("rotary", "learned"), "rotary learned"
+    yield "TRANSFORMER_MLP", settings.mlp in ("gelu", "swiglu"), "gelu swiglu"
+    yield "TRANSFORMER_LAYERS", settings.num_layers >= least, "2 or more with halting, else 1 or more"
+    yield "TRANSFORMER_HEADS", settings.num_heads >= 1, "1 or more"
+    multiple = heads * (2 if is_rotary else 1)
+    what = f"a multiple of {multiple} ({heads} heads{' of an even width' if is_rotary else ''})"
+    yield "TRANSFORMER_D_MODEL", settings.d_model >= 1 and settings.d_model % multiple == 0, what
+    yield "TRANSFORMER_MLP_RATIO", settings.mlp_ratio >= 1, "1 or more"
+    yield "TRANSFORMER_DROPOUT", 0 <= settings.dropout < 1, "0 to below 1"
+    if halting:
+        yield "TRANSFORMER_HALTING", halting.kind in ("act", "pondernet"), "none act pondernet"
+        yield "ACT_THRESHOLD", 0 < halting.threshold <= 1, "above 0, to 1"
+        yield "ACT_LAMBDA", halting.ponder_weight >= 0, "0 or more"
+        yield "PONDERNET_PRIOR", halting.prior is None or 0 < halting.prior < 1, "above 0, below 1"
+    if experts:
+        yield "MOE_EXPERTS", experts.number >= 1, "1 or more"
+        yield "MOE_TOP_K", 1 <= experts.top_k <= experts.number, f"1 to {experts.number}, MOE_EXPERTS"
+        yield "MOE_BALANCE", experts.balance_weight >= 0, "0 or more"
 
 
 def _read_halting(cfg: RunConfig) -> Halting | None:

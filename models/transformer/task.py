@@ -16,7 +16,7 @@ from ksweep.data.loader import Batch, Batches
 from ksweep.data.text import Sequences, load_sequences
 from ksweep.data.tokens import load_digit_tokens
 from ksweep.train.device import Compute
-from ksweep.train.task import Part, Selection, Task, read_batch_size, read_num_batches
+from ksweep.train.task import Part, Selection, Task, read_batch_size, read_label_smoothing, read_num_batches
 from models.transformer.halting import PonderNet
 from models.transformer.measure import flops_per_token, time_against_full_depth
 from models.transformer.model import IGNORED, Output, Transformer
@@ -33,7 +33,7 @@ class SequenceTask(Task):
 
     def __init__(self, cfg: RunConfig, compute: Compute, order: Generator) -> None:
         self._compute = compute
-        self._label_smoothing = cfg.float("LABEL_SMOOTHING")
+        self._label_smoothing = read_label_smoothing(cfg)
         settings, num_workers = read_settings(cfg), cfg.int("NUM_WORKERS")
         data = type(self).load(cfg)
         batch_size = read_batch_size(cfg, len(data.train), data.name)
@@ -112,10 +112,10 @@ class SequenceTask(Task):
                 of_depth[f"layers_hops{hops}"] = depth[difficulty == hops].double().mean().item()
         return of_depth
 
-    def measure_selected(self) -> dict[str, float]:
-        """`ms_per_token`, of evaluation, and `speedup_measured`: how many times faster it is than with halting off; and the
-        `ponder` of PonderNet."""
-        batches, model = self._batches(self.data.val, self.train_batches.order.batch_size), self._transformer
+    def measure_selected(self, micro_batch: int) -> dict[str, float]:
+        """`ms_per_token`, of an evaluation of the first rows of the validation part, as many as go through the network at once in
+        training; `speedup_measured`: how many times faster that is than with halting off; the `ponder` of PonderNet."""
+        batches, model = self._batches(self.data.val, micro_batch), self._transformer
         inputs, _ = next(iter(batches))
         with self._compute.forward_format():
             speed = time_against_full_depth(model, [inputs], num_pairs=NUM_TIMED_PAIRS)

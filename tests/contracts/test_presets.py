@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ SEED_RANGES = {
 }
 
 
+@cache
 def expand(name: str) -> Expansion:
     """All points of a range file; of one with sampled axes, NUM_DRAWN that were drawn."""
     file = read_range_file(ROOT / "defconfigs" / name, lambda included: find_preset(ROOT, included))

@@ -10,7 +10,7 @@ from typing import Any
 from ksweep.contract.atomic import read_lines
 
 METRICS = {  # name -> unit and meaning
-    "train_loss": "as val_loss, but all that is minimised: with label smoothing, the cost of depth, the balance of experts",
+    "train_loss": "what is minimised: as val_loss, with label smoothing, mixed labels, cost of depth and balance of experts",
     "val_loss": "mean cross-entropy an answer (an image, a token, a sequence), natural logarithm",
     "test_loss": "mean cross-entropy an answer (an image, a token, a sequence), natural logarithm",
     "val_ppl": "perplexity a token: e to the mean loss",
@@ -33,6 +33,7 @@ METRICS = {  # name -> unit and meaning
     "layers_mean": "whole layers that a token enters, on validation",
     "layers_p50": "the fewest layers that half of the tokens are through with",
     "layers_p90": "the fewest layers that nine tenths of the tokens are through with",
+    **{f"layers_hops{hops}": "layers_mean of the tokens that need so many look-ups (data set graded)" for hops in range(4)},
     "halted_fraction": "share of tokens that leave before the last layer, 0 to 1",
     "ponder": "the cost of depth in the loss, before its weight; with pondernet at the end only",
     "speedup_layers": "layers there are / layers_mean",

@@ -117,6 +117,8 @@ def _encoding(cfg: RunConfig, text: Text, asked: Sequence[int]) -> Encoding:
     level = cfg.str("TEXT_LEVEL")
     if level not in ("word", "char"):
         raise ConfigError(f'{cfg.source}: CONFIG_TEXT_LEVEL: found "{level}", allowed: word char')
+    if level == "word" and cfg.int("VOCABULARY_SIZE") < 2:
+        raise ConfigError(f"{cfg.source}: CONFIG_VOCABULARY_SIZE: found {cfg.int('VOCABULARY_SIZE')}, allowed: 2 or more")
     return Encoding(
         word=text.word if level == "word" else None,
         vocabulary_size=cfg.int("VOCABULARY_SIZE") if level == "word" else None,

@@ -14,7 +14,7 @@ from ksweep.data.dataset import DataSet, load
 from ksweep.data.images import image_batches
 from ksweep.data.loader import Batches
 from ksweep.train.device import Compute
-from ksweep.train.task import Part, Selection, Task, TaskBuilder, read_batch_size, read_num_batches
+from ksweep.train.task import Part, Selection, Task, TaskBuilder, read_batch_size, read_label_smoothing, read_num_batches
 
 ModelBuilder = Callable[[RunConfig, DataSet], nn.Module]
 EVALUATION_BATCH = 500  # examples; changes no result but the last bits, and is no symbol
@@ -28,7 +28,7 @@ class ImageClassification(Task):
 
     def __init__(self, cfg: RunConfig, compute: Compute, order: Generator, build_model: ModelBuilder) -> None:
         self._compute = compute
-        self._label_smoothing = cfg.float("LABEL_SMOOTHING")
+        self._label_smoothing = read_label_smoothing(cfg)
         num_workers = cfg.int("NUM_WORKERS")
         data = load(cfg)
         batch_size = read_batch_size(cfg, len(data.train), data.name)

@@ -34,6 +34,8 @@ def train(run: Run, build_task: TaskBuilder) -> int:
     """
     cfg = run.config
     num_micro_batches, batch_size, may_split = cfg.int("GRAD_ACCUMULATION"), cfg.int("BATCH_SIZE"), cfg.bool("OOM_ACCUMULATE")
+    if num_micro_batches < 1:
+        raise ConfigError(f"{cfg.source}: CONFIG_GRAD_ACCUMULATION: found {num_micro_batches}, allowed: 1 or more")
     while True:
         try:
             return _train(run, build_task, num_micro_batches)
@@ -133,9 +135,10 @@ def _finish(run: Run, training: Training, checkpoints: Checkpoints) -> int:
 
 def _selected(training: Training) -> dict[str, Any]:
     """By what the weights were selected, and what else is measured of them."""
-    if not training.task.is_validated:
-        return training.progress.best
-    return training.progress.best | {"best_epoch": training.progress.best_epoch} | training.task.measure_selected()
+    task, progress = training.task, training.progress
+    if not task.is_validated:
+        return progress.best
+    return progress.best | {"best_epoch": progress.best_epoch} | task.measure_selected(training.micro_batch)
 
 
 def _of_reports(run: Run, training: Training) -> dict[str, Any]:

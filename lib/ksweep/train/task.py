@@ -66,8 +66,8 @@ class Task(ABC):
     def effective(self) -> dict[str, Any]:
         """What the constructed objects report of themselves: the proof that the configuration arrived."""
 
-    def measure_selected(self) -> dict[str, float]:
-        """What is measured once, of the selected weights, since it takes too long for each epoch."""
+    def measure_selected(self, micro_batch: int) -> dict[str, float]:
+        """What is measured once, of the selected weights, since it takes too long for each epoch. `micro_batch`: as above."""
         return {}
 
     def of_reports(self, reports: list[dict[str, Any]]) -> dict[str, float]:
@@ -79,13 +79,21 @@ TaskBuilder = Callable[[RunConfig, Compute, torch.Generator], Task]
 
 
 def read_batch_size(cfg: RunConfig, num_examples: int, name: str) -> int:
-    """BATCH_SIZE. ConfigError when it is above `num_examples`, the training examples of the set `name`."""
+    """BATCH_SIZE. ConfigError when it is not 1 to `num_examples`, the training examples of the set `name`."""
     batch_size = cfg.int("BATCH_SIZE")
-    if batch_size > num_examples:
+    if not 1 <= batch_size <= num_examples:
         raise ConfigError(
-            f"{cfg.source}: CONFIG_BATCH_SIZE: found {batch_size}, allowed: up to {num_examples}, the training examples of {name}"
+            f"{cfg.source}: CONFIG_BATCH_SIZE: found {batch_size}, allowed: 1 to {num_examples}, the training examples of {name}"
         )
     return batch_size
+
+
+def read_label_smoothing(cfg: RunConfig) -> float:
+    """LABEL_SMOOTHING. ConfigError when it is not 0 to below 1."""
+    share = cfg.float("LABEL_SMOOTHING")
+    if not 0 <= share < 1:
+        raise ConfigError(f"{cfg.source}: CONFIG_LABEL_SMOOTHING: found {share}, allowed: 0 to below 1")
+    return share
 
 
 def read_num_batches(cfg: RunConfig, num_examples: int, batch_size: int) -> int | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ksweep.contract.config import RunConfig
+from ksweep.contract.errors import ConfigError
 from ksweep.optim.build import build_optimizer, effective_settings
 from ksweep.prune.build import build_pruner
 from ksweep.prune.weights import prunable_weights, share_of_zeros
@@ -103,7 +104,7 @@ class Training:
         self.model, self.train_batches = self.task.model, self.task.train_batches
         self.network = cast(nn.Module, torch.compile(self.model)) if cfg.bool("TORCH_COMPILE") else self.model
         self.optimizer = build_optimizer(cfg, self.model)
-        self.max_grad_norm = cfg.float("MAX_GRAD_NORM")
+        self.max_grad_norm = _read_max_grad_norm(cfg)
         steps_per_epoch = len(self.train_batches)
         self.pruner = build_pruner(cfg, self.model, self.optimizer, steps_per_epoch)
         lr_schedule = read_lr_schedule(cfg, num_epochs=self.num_epochs, steps_per_epoch=steps_per_epoch)
@@ -143,10 +144,10 @@ class Training:
                 loss = self.task.loss(self.network, some, wanted)
             (loss * (len(wanted) / len(targets))).backward()
             loss_sum += loss.detach() * len(wanted)
-        if self.max_grad_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         if self.pruner:
             self.pruner.before_step()
+        if self.max_grad_norm:  # of what the step is made of: not of the gradients of what is pruned
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self.optimizer.step()
         if self.pruner:
             self.pruner.after_step()
@@ -286,3 +287,11 @@ class Training:
     def is_eligible(self, epoch: int) -> bool:
         """False while a pruning ramp rises: what is measured is a denser net than was asked for."""
         return self.pruner is None or epoch * len(self.train_batches) >= self.pruner.schedule.end_step
+
+
+def _read_max_grad_norm(cfg: RunConfig) -> float:
+    """MAX_GRAD_NORM; 0: gradients are not clipped here."""
+    norm = cfg.float("MAX_GRAD_NORM")
+    if norm < 0:  # would turn all gradients round
+        raise ConfigError(f"{cfg.source}: CONFIG_MAX_GRAD_NORM: found {norm}, allowed: 0 or more")
+    return norm

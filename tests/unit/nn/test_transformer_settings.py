@@ -1,11 +1,12 @@
 """The Transformer menu: what it lets through is a network, and only what counts is asked for."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from ksweep.contract.config import RunConfig
-from ksweep.contract.errors import RequestError
+from ksweep.contract.errors import ConfigError, RequestError
 from ksweep.kconfig.resolve import Resolver
 from ksweep.kconfig.tree import load_tree
 from ksweep.space.rangefile import parse_range_text
@@ -24,10 +25,14 @@ def resolver() -> Resolver:
     return Resolver(load_tree(ROOT))
 
 
-def config_of(resolver: Resolver, *lines: str) -> RunConfig:
+def text_of(resolver: Resolver, *lines: str) -> str:
     text = "".join(f"CONFIG_{line}\n" for line in ("MODEL=transformer", *lines))
     (point,) = resolver.expand(parse_range_text(text, Path("ranges"), Path)).points
-    return RunConfig(point.text, "config.txt")
+    return point.text
+
+
+def config_of(resolver: Resolver, *lines: str) -> RunConfig:
+    return RunConfig(text_of(resolver, *lines), "config.txt")
 
 
 def test_the_defaults_are_a_plain_language_model_that_reads_nothing_else(resolver: Resolver) -> None:
@@ -84,6 +89,29 @@ def test_what_is_no_network_is_refused_with_the_reason(resolver: Resolver, lines
         config_of(resolver, *lines)
 
     assert words in "\n".join(error.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "value", "words"),
+    [
+        ("TRANSFORMER_TASK", "classifer", "found classifer, allowed: language-model classifier"),
+        ("TRANSFORMER_HALTING", "ponder", "found ponder, allowed: none act pondernet"),
+        ("TRANSFORMER_POSITIONS", "none", "found none, allowed: rotary learned"),
+        ("TRANSFORMER_HEADS", "3", "CONFIG_TRANSFORMER_D_MODEL: found 64, allowed: a multiple of 6 (3 heads of an even width)"),
+        ("TRANSFORMER_HEADS", "0", "found 0, allowed: 1 or more"),
+        ("TRANSFORMER_LAYERS", "1", "found 1, allowed: 2 or more with halting, else 1 or more"),
+        ("ACT_THRESHOLD", "1.5", "found 1.5, allowed: above 0, to 1"),
+        ("MOE_TOP_K", "3", "found 3, allowed: 1 to 2, MOE_EXPERTS"),
+    ],
+)
+def test_a_trainer_refuses_what_no_kconfig_wrote(resolver: Resolver, symbol: str, value: str, words: str) -> None:
+    """By hand: some of these would train, and be another network than the file says."""
+    text = text_of(resolver, "TRANSFORMER_HALTING=act", "MOE_EXPERTS=2")
+    text = re.sub(rf'(?m)^CONFIG_{symbol}="?[^"\n]*"?$', f'CONFIG_{symbol}="{value}"', text)
+
+    with pytest.raises(ConfigError) as error:
+        read_settings(RunConfig(text, "config.txt"))
+    assert words in str(error.value)
 
 
 def test_what_the_rules_let_through_can_be_built(resolver: Resolver) -> None:

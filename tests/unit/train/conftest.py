@@ -1,4 +1,4 @@
-"""Real training runs, of LeNet-5 on digits if nothing else is said, as forks of one process that has imported the trainer (a cold start costs 5 s)."""
+"""Real training runs, of LeNet-5 on digits by default: forks of a process that has imported the trainer (a cold start: 5 s)."""
 
 import json
 import os
@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[3]
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 ENVIRONMENT = {**os.environ, **THREADS, "PYTHONPATH": "lib:.", "CUDA_VISIBLE_DEVICES": ""}  # on the CPU also where there is a GPU
 SERVER = """
-import importlib, json, os, sys, traceback
+import json, os, sys, traceback
 from pathlib import Path
 import ksweep.train.preload
-import models.lenet5.train, models.transformer.train
+import models.lenet5.train as lenet5, models.transformer.train as transformer
 from ksweep.contract.config import RunConfig
 for line in sys.stdin:
     pid = os.fork()
@@ -34,8 +34,8 @@ for line in sys.stdin:
             os.environ.update(json.loads(line))
             log = os.open(os.environ["KSWEEP_RUN_DIR"] + "/output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1), os.dup2(log, 2)
-            model = RunConfig.load(Path(os.environ["KSWEEP_RUN_DIR"], "config.txt")).str("MODEL")
-            code = importlib.import_module(f"models.{model}.train").main()
+            config = RunConfig.load(Path(os.environ["KSWEEP_RUN_DIR"], "config.txt"))
+            code = (transformer if config.bool("MODEL_SELECT_TRANSFORMER") else lenet5).main()
         except BaseException:
             traceback.print_exc()
         sys.stdout.flush(), sys.stderr.flush()

@@ -130,8 +130,8 @@ def test_transformer_in_stages_and_killed_ends_with_the_same_numbers(make_place,
 
     assert place.run() == 0, place.log.read_text()
     assert "going on after epoch 1\n" in place.log.read_text()
-    mine, theirs = place.numbers(), whole.numbers()
-    assert [mine[name] for name in ("final", "history", "effective")] == [theirs[name] for name in ("final", "history", "effective")]
+    mine, theirs = ({**run.numbers(), "symbols_read": None} for run in (place, whole))  # NUM_WORKERS differs
+    assert mine == theirs
 
 
 def test_best_weights_ahead_of_the_last_checkpoint_are_found_again(make_place, reference) -> None:

@@ -117,7 +117,7 @@ def test_loss_that_is_not_finite_ends_the_run_as_diverged(make_place) -> None:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (("BATCH_SIZE=2000",), "CONFIG_BATCH_SIZE: found 2000, allowed: up to 1079, the training examples of digits"),
+        (("BATCH_SIZE=2000",), "CONFIG_BATCH_SIZE: found 2000, allowed: 1 to 1079, the training examples of digits"),
         (("DEVICE_SELECT_CUDA=y",), "CONFIG_DEVICE=cuda, but this process sees no GPU"),
         (("DATASET_SELECT_MNIST=y", 'DATA_DIR="/nonexistent/data"'), "run `make data-mnist`"),
         (

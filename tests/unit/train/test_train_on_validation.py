@@ -45,6 +45,26 @@ def test_nothing_of_validation_is_reported_and_the_kconfig_says_so(pruned) -> No
     assert pruned.result["symbols_read"]["TRAIN_ON_VALIDATION"] == "y"
 
 
+@pytest.mark.parametrize(
+    "symbols",
+    [
+        ("TEXT_LEVEL_SELECT_CHAR=y", "SEQUENCE_LENGTH=16", "TRAIN_TOKENS=1024", "VAL_TOKENS=512", "TEST_TOKENS=512"),
+        ("TRANSFORMER_TASK_SELECT_CLASSIFIER=y", "STEPS_PER_EPOCH=2"),
+    ],
+    ids=["language model", "classifier"],
+)
+def test_a_transformer_reports_what_its_kconfig_says(make_place, symbols: tuple[str, ...]) -> None:
+    small = ("TRANSFORMER_D_MODEL=8", "TRANSFORMER_HEADS=2", "TRANSFORMER_LAYERS=2", "NUM_EPOCHS=1")
+    place = make_place(
+        "TRAIN_ON_VALIDATION=y", "MODEL_SELECT_TRANSFORMER=y", "TRANSFORMER_HALTING_SELECT_ACT=y", *small, *symbols
+    )
+    declared = RunConfig.load(place.path / "config.txt").str("SWEEP_METRICS").split()
+
+    assert place.run() == 0, place.log.read_text()
+    assert set(place.result["metrics"]) == set(declared)
+    assert place.result["effective"]["num_examples"]["val"] == 0
+
+
 def test_tested_are_the_sparse_weights_of_the_last_epoch(pruned) -> None:
     data = load(RunConfig.load(pruned.path / "config.txt"))
     last, best = (torch.load(pruned.checkpoints / name, weights_only=True)["model"] for name in ("last.pt", "best.pt"))

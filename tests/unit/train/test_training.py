@@ -88,6 +88,36 @@ def test_label_smoothing_arrives(make) -> None:
     assert training.effective["label_smoothing"] == 0.1
 
 
+def gradient_norm(training: Training) -> float:
+    return nn.utils.get_total_norm([weight.grad for weight in training.model.parameters()]).item()
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "ADAM", "ADAMW", "ADAMWSPAM", "ADAMWPRUNE", "RMSPROP", "ADAFACTOR"])
+def test_gradients_are_clipped_together_before_the_step_of_any_optimizer(make, optimizer: str) -> None:
+    free, clipped = (make(f"OPTIMIZER_SELECT_{optimizer}=y", f'MAX_GRAD_NORM="{norm}"') for norm in ("0", "0.25"))
+    batch = next(iter(free.train_batches))
+    for training in (free, clipped):
+        training.train_step(*batch)
+
+    assert gradient_norm(free) > 0.5
+    assert gradient_norm(clipped) == pytest.approx(0.25, rel=1e-4)
+    assert (free.effective["max_grad_norm"], clipped.effective["max_grad_norm"]) == (0.0, 0.25)
+
+
+def test_what_is_pruned_takes_no_share_of_a_clipped_step(make) -> None:
+    pruning = ("PRUNING_SELECT_MAGNITUDE=y", "PRUNING_SCHEDULE_SELECT_ONE_SHOT=y", "PRUNING_WARMUP=1", 'TARGET_SPARSITY="0.9"')
+    clipping = ('MAX_GRAD_NORM="0.25"', "OPTIMIZER_SELECT_SGD=y", 'SGD_MOMENTUM="0"', 'LEARNING_RATE="0.5"')
+    training = make(*pruning, *clipping, "LR_SCHEDULE_SELECT_CONSTANT=y")
+    batches = iter(training.train_batches)
+    training.train_step(*next(batches))
+    before = [weight.detach().clone() for weight in training.model.parameters()]
+    training.train_step(*next(batches))
+
+    moved = [weight.detach() - old for weight, old in zip(training.model.parameters(), before, strict=True)]
+    assert training.sparsity() > 0.89
+    assert nn.utils.get_total_norm(moved).item() == pytest.approx(0.5 * 0.25, rel=1e-3)
+
+
 def test_rate_rises_and_falls_step_by_step(make) -> None:
     training = make("OPTIMIZER_SELECT_SGD=y", "NUM_EPOCHS=3", "LR_WARMUP_EPOCHS=1")
     rates = []
