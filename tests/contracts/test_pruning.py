@@ -142,7 +142,8 @@ class Net:
         """Weights and all that the optimizer remembers of them, at the places that are pruned."""
         found = []
         for weight, places in zip(self.pruner.weights, self.pruned(), strict=True):
-            state = [value for value in self.optimizer.state[weight].values() if value.shape == weight.shape]
+            kept = self.optimizer.state[weight].values()
+            state = [value for value in kept if isinstance(value, Tensor) and value.shape == weight.shape]
             found += [tensor[places] for tensor in (weight, *state)]
         return torch.cat(found)
 
