@@ -27,7 +27,7 @@ from ksweep.kconfig.tree import STEERING_PREFIX
 from ksweep.space.objective import Goal, parse_objectives
 from ksweep.space.values import ValueProblem, decimal_text, parse_decimal
 
-HIGHER_IS_BETTER = ("_acc", "_per_s", "sparsity", "speedup_layers", "speedup_measured", "halted_fraction")  # ends of names of metrics
+HIGHER_IS_BETTER = ("_acc", "_per_s", "sparsity", "speedup_layers", "speedup_measured", "halted_fraction")  # ends of names
 LOWER_IS_BETTER = ("loss", "ppl", "_s", "_mib", "layers_mean", "per_token")
 
 Setting = tuple[tuple[str, str], ...]  # (symbol, value), in the order of the columns
