@@ -44,7 +44,8 @@ def statuses(place: Place) -> Counter[str]:
     return Counter(result["status"] for result in results_of(place))
 
 
-@pytest.mark.parametrize("strategy", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "cmaes"))])
+@pytest.mark.slow  # the short form is the killed search below
+@pytest.mark.parametrize("strategy", ["tpe", "random", "cmaes"])
 def test_strategy_runs_exactly_as_many_distinct_points_as_asked(place: Place, strategy: str) -> None:
     code, out = place.sweep(SPACE, "--strategy", strategy, "--trials", 8)
     again = place.sweep(None, "--strategy", strategy, "--trials", 8)
@@ -192,6 +193,7 @@ def test_repeats_of_a_searched_point_are_one_setting(place: Place) -> None:
     assert len(study_of(place)) == 4
 
 
+@pytest.mark.slow  # tests/contracts has it of each sampler and strategy
 def test_same_seed_gives_the_same_points(place: Place, tmp_path: Path) -> None:
     text = SPACE + "CONFIG_SWEEP_PARALLEL_JOBS=1\nCONFIG_SWEEP_SEED=7\n"
     place.sweep(text, "--strategy", "tpe", "--trials", 13)
