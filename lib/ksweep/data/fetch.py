@@ -25,14 +25,14 @@ def npm_package(name: str, version: str, scratch: Path) -> Path:
 
 
 def debian_package(name: str, scratch: Path) -> Path:
-    """Download a Debian package and unpack it below the empty folder `scratch`, made when it is missing; the root of its files.
-    KsweepError as above."""
+    """Download a Debian package and unpack it below the empty folder `scratch`, made when it is missing; the root of its files,
+    absolute: a program among them may be run from anywhere. KsweepError as above."""
     scratch.mkdir(exist_ok=True)
     run_client(["apt-get", "download", name], scratch, hint="needs Debian or a descendant; run `apt-get update` first")
     root = scratch / "root"
     archive = next(scratch.glob("*.deb"))
     run_client(["dpkg-deb", "-x", archive.name, root.name], scratch, hint="is the disk full?")
-    return root
+    return root.resolve()
 
 
 def run_client(command: list[str], cwd: Path, *, hint: str) -> str:

@@ -80,3 +80,13 @@ def test_lines_of_a_paragraph_are_joined() -> None:
         moby_dick.WRAP.sub(b" ", b"CHAPTER 1.\n\nCall me\nIshmael.\nSome\n\n\nyears\n")
         == b"CHAPTER 1.\n\nCall me Ishmael. Some\n\n\nyears\n"
     )
+
+
+def test_root_of_a_package_is_absolute_whatever_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its programs are run in another folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("scratch").mkdir()
+    Path("scratch/package.deb").touch()
+    monkeypatch.setattr(fetch, "run_client", lambda command, cwd, hint: "")
+
+    assert fetch.debian_package("bible-kjv", Path("scratch")) == tmp_path / "scratch" / "root"
