@@ -183,6 +183,7 @@ def _best(findings: Findings) -> str:
     so_far = "" if state.num_finished == len(state.runs) else " so far"
     facts = [
         (metric_name(ranking.objective), _text(with_interval(best))),
+        *((_text(metric_name(name)), _text(mean_and_spread(name, best.over(name)))) for name in ranking.parts),
         *_test_fact(ranking, best),
         ("Configs", ", ".join(_run_link(run) for run in best.counted)),
         *([("Seeds", _text(incomplete(best).removeprefix("; ") or f"all {len(best.runs)}"))] if len(best.runs) > 1 else []),

@@ -73,6 +73,16 @@ def test_a_goal_that_is_no_accuracy_stands_beside_its_own_test_metric(make_sweep
     assert titles[1].index("test_ppl") < titles[1].index("time") < titles[1].index("test_loss")
 
 
+def test_a_goal_that_is_computed_stands_beside_what_it_is_computed_from(make_sweep):
+    maker = make_sweep(objective="val_ppl + 10*layers_mean:min")
+    maker.add({"X": "1"}, val_ppl=20.5, layers_mean=1.25, test_ppl=19.5)
+    page = page_of(maker)
+    card = page[page.index('id="best"') : page.index("</section>", page.index('id="best"'))]
+
+    assert [text for text in ("33", "20.5", "1.25", "19.5") if f">{text}<" not in card] == []
+    assert [column["title"] for column in data_of(page)["settings"]["columns"]][3:6] == ["val_ppl", "layers_mean", "test_ppl"]
+
+
 def test_a_goal_on_the_test_set_is_never_said_to_be_unused(make_sweep):
     maker = make_sweep(objective="test_acc")
     for value in ("1", "2"):
