@@ -156,7 +156,7 @@ randconfig: venv        ## .config drawn at random from all that is legal
 	$(kconf) randconfig
 
 ## Tree
-.PHONY: help venv test test-trackers lint pictures bench-analysis bench-launch bench-expand bench-step bench-optim bench-transformer bench-search bench-hpo bench-asha clean mrproper
+.PHONY: help venv test test-trackers lint pictures bench-analysis bench-launch bench-expand bench-step bench-optim bench-transformer bench-low-rank bench-sketched bench-search bench-hpo bench-asha clean mrproper
 help:                   ## this list
 	@awk -f scripts/help.awk Makefile
 venv:                   ## make VENV, or bring it up to requirements.txt (all others do so themselves)
@@ -172,6 +172,8 @@ lint: venv              ## check style, format and types
 	$(Q)$(python) -m ruff check && $(python) -m ruff format --check && $(python) -m mypy
 bench-launch bench-expand bench-step bench-optim bench-transformer: venv ## measure launching, expansion, training steps, optimizers, depth
 	$(Q)$(python) tests/bench/$(@:bench-%=%).py
+bench-low-rank bench-sketched: venv ## measure compressed layers against dense ones, and networks compressed under a floor
+	$(Q)$(python) tests/bench/$(subst -,_,$(@:bench-%=%)).py
 bench-analysis: venv    ## measure reading, ranking and reporting of thousands of runs
 	$(Q)$(python) tests/bench/analysis.py
 bench-search bench-hpo bench-asha: venv ## measure samplers, search on tables of real results, and what asha spends and finds

@@ -16,9 +16,12 @@ def build_model(cfg: RunConfig, data: DataSet) -> nn.Module:
     return LeNet5(data.num_channels, data.num_classes)
 
 
+build_task = image_classification(build_model)
+
+
 def main() -> int:
     """Train; the exit code."""
-    return run_trainer("lenet5", image_classification(build_model))
+    return run_trainer("lenet5", build_task)
 
 
 if __name__ == "__main__":

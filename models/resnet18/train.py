@@ -16,9 +16,12 @@ def build_model(cfg: RunConfig, data: DataSet) -> nn.Module:
     return ResNet18(data.num_channels, data.num_classes, width=cfg.int("RESNET_WIDTH"), stem=cfg.str("RESNET_STEM"))
 
 
+build_task = image_classification(build_model)
+
+
 def main() -> int:
     """Train; the exit code."""
-    return run_trainer("resnet18", image_classification(build_model))
+    return run_trainer("resnet18", build_task)
 
 
 if __name__ == "__main__":

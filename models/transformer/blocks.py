@@ -75,10 +75,14 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2)[is_query])
 
     def _queries(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.queries_keys_values.weight[: x.shape[-1]])
+        layer, width = self.queries_keys_values, x.shape[-1]
+        # Once compressed it has no rows of weights to leave out, and gives all three.
+        return F.linear(x, layer.weight[:width]) if isinstance(layer, nn.Linear) else layer(x)[..., :width]
 
     def _keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        keys, values = F.linear(x, self.queries_keys_values.weight[x.shape[-1] :]).chunk(2, -1)
+        layer, width = self.queries_keys_values, x.shape[-1]
+        y = F.linear(x, layer.weight[width:]) if isinstance(layer, nn.Linear) else layer(x)[..., width:]
+        keys, values = y.chunk(2, -1)
         return keys, values
 
     def _heads(self, x: Tensor) -> Tensor:

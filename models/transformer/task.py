@@ -4,8 +4,9 @@ import math
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from ksweep.data.loader import Batch, Batches
 from ksweep.data.text import Sequences, load_sequences
 from ksweep.data.tokens import load_digit_tokens
 from ksweep.train.device import Compute
-from ksweep.train.task import Part, Selection, Task, read_batch_size, read_label_smoothing, read_num_batches
+from ksweep.train.task import AnyPart, Part, Selection, Task, read_batch_size, read_label_smoothing, read_num_batches
 from models.transformer.halting import PonderNet
 from models.transformer.measure import flops_per_token, time_against_full_depth
 from models.transformer.model import IGNORED, Output, Transformer
@@ -46,8 +47,8 @@ class SequenceTask(Task):
             num_batches=read_num_batches(cfg, len(data.train), batch_size),
         )
         sizes = {"num_tokens": data.num_tokens, "num_outputs": data.num_outputs, "length": data.length}
-        self.model = self._transformer = Transformer(settings, **sizes).to(compute.device)
-        self._num_layers = len(self._transformer.blocks)
+        self.model = Transformer(settings, **sizes).to(compute.device)
+        self._num_layers = settings.num_layers
 
     def _batches(self, part: Tensor, batch_size: int, **order: Any) -> Batches:
         """Tokens int32 [B, T] and targets int64, [B, T] or [B]."""
@@ -55,6 +56,10 @@ class SequenceTask(Task):
         return Batches(
             self.data.inputs, self.data.targets, part, batch_size=batch_size, device=device, prepare=_with_int64, **order
         )
+
+    @property
+    def _transformer(self) -> Transformer:
+        return cast(Transformer, self.model)
 
     @property
     def is_validated(self) -> bool:
@@ -67,19 +72,36 @@ class SequenceTask(Task):
     def loss(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return self._transformer.loss(network(inputs), targets, self._label_smoothing)
 
+    def score(self, part: Part, micro_batch: int) -> dict[str, float]:
+        return self._pass_over(part, micro_batch)[0]
+
     def measure(self, part: Part, micro_batch: int) -> dict[str, float]:
-        sums, depths, ponders = torch.zeros(3, dtype=torch.float64, device=self._compute.device), [], []
+        measured, depths, ponders = self._pass_over(part, micro_batch)
         rows = getattr(self.data, part)
-        for targets, output in self._evaluated(self._batches(rows, micro_batch)):
-            sums += _score(output.logits, targets)
-            depths.append(self._depth_of(output, len(targets)))
-            ponders += [] if output.ponder is None else [output.ponder * len(targets)]
-        loss_sum, num_right, num_asked = sums.tolist()
-        measured = self._metrics(part, loss_sum / num_asked, num_right / num_asked)
         if part == "val":
             measured |= self._of_depth(torch.cat(depths), rows)
             measured |= {"ponder": torch.stack(ponders).sum().item() / len(rows)} if ponders else {}
         return measured
+
+    def _pass_over(self, part: Part, micro_batch: int) -> tuple[dict[str, float], list[Tensor], list[Tensor]]:
+        """Metrics of the answers; of each batch the depth of its tokens, and the sum of what depth costs, where it costs."""
+        sums, depths, ponders = torch.zeros(3, dtype=torch.float64, device=self._compute.device), [], []
+        for targets, output in self._evaluated(self.examples(part, micro_batch)):
+            sums += _score(output.logits, targets)
+            depths.append(self._depth_of(output, len(targets)))
+            ponders += [] if output.ponder is None else [output.ponder * len(targets)]
+        loss_sum, num_right, num_asked = sums.tolist()
+        return self._metrics(part, loss_sum / num_asked, num_right / num_asked), depths, ponders
+
+    def examples(
+        self, part: AnyPart, batch_size: int, *, generator: Generator | None = None, num_batches: int | None = None
+    ) -> Batches:
+        return self._batches(getattr(self.data, part), batch_size, generator=generator, num_batches=num_batches)
+
+    def calling_all_layers(self) -> AbstractContextManager[None]:
+        model = self._transformer
+        # With PonderNet's rule queries and keys come from different states, and neither calls the layer of both.
+        return model.full_depth() if isinstance(model.halting_rule, PonderNet) else model.all_layers()
 
     @abstractmethod
     def _metrics(self, part: Part, loss: float, accuracy: float) -> dict[str, float]:
@@ -115,7 +137,7 @@ class SequenceTask(Task):
     def measure_selected(self, micro_batch: int) -> dict[str, float]:
         """`ms_per_token`, of an evaluation of the first rows of the validation part, as many as go through the network at once in
         training; `speedup_measured`: how many times faster that is than with halting off; the `ponder` of PonderNet."""
-        batches, model = self._batches(self.data.val, micro_batch), self._transformer
+        batches, model = self.examples("val", micro_batch), self._transformer
         inputs, _ = next(iter(batches))
         with self._compute.forward_format():
             speed = time_against_full_depth(model, [inputs], num_pairs=NUM_TIMED_PAIRS)

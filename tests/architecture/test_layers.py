@@ -47,6 +47,11 @@ def test_trainer_code_imports_contract_and_trainer_code_only(layer: str) -> None
         assert packages(path) <= TRAINER | {"contract"}, path
 
 
+def test_tuner_joins_the_layers_of_networks_and_the_engine_of_the_search() -> None:
+    for path in (LIB / "tuner").rglob("*.py"):
+        assert packages(path) <= {"tuner", "contract", "space", "search", "nn"}, path
+
+
 def test_models_do_not_import_each_other_or_the_orchestrator() -> None:
     for path in (ROOT / "models").rglob("*.py"):
         own = path.relative_to(ROOT / "models").parts[0]
@@ -94,7 +99,8 @@ def test_every_subcommand_has_a_module_and_every_module_is_a_subcommand() -> Non
     assert modules == set(COMMANDS)
 
 
-def test_only_one_module_imports_optuna() -> None:
+def test_only_the_search_imports_optuna() -> None:
     users = {path.relative_to(LIB) for path in LIB.rglob("*.py") if {name.split(".")[0] for name in imports(path)} & {"optuna"}}
 
-    assert users == {Path("search/optuna_samplers.py")}
+    names_types = {Path("tuner/optuna_search.py")}  # in annotations
+    assert users - names_types == {Path("search/optuna_samplers.py"), Path("search/optuna_study.py")}

@@ -79,6 +79,7 @@ def test_strategy_that_chooses_points_is_followed_too(place) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_bad_trackers_change_neither_results_nor_exit_code_and_cost_the_stated_grace_at_most(place) -> None:
     start = time.monotonic()
     code, out = place.sweep(RANGE.format("hangs raises talks dies records"))

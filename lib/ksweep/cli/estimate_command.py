@@ -28,7 +28,7 @@ from ksweep.sweep.store import find_continuable, results_of, results_root, settl
 from ksweep.sweep.sweep import config_values, slots_for
 
 # Runs that differ in these tell nothing about each other.
-WORK = ("MODEL", "DATASET", "RESNET_WIDTH", "IMAGE_SIZE", "STEPS_PER_EPOCH")
+WORK = ("MODEL", "SKETCHED_MODEL", "DATASET", "RESNET_WIDTH", "IMAGE_SIZE", "STEPS_PER_EPOCH")
 FEATURES = (*WORK, "OPTIMIZER", "BATCH_SIZE", "DEVICE", "PRECISION", "PRUNING_METHOD")
 
 

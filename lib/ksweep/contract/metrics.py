@@ -40,15 +40,29 @@ METRICS = {  # name -> unit and meaning
     "speedup_measured": "time of an evaluation with halting off / with it",
     "flops_per_token": "floating-point operations of the matrix products of an evaluation",
     "ms_per_token": "milliseconds of an evaluation",
+    **{f"dense_{name}": f"{name} of the network before compression" for name in ("val_acc", "test_acc", "val_ppl", "test_ppl")},
+    "samples_per_s": "images or tokens that the compressed network evaluates a second, in batches of SKETCHED_TIMED_BATCH",
+    "speedup": "time of such a batch with the dense network / with the compressed one, median of pairs timed in turns",
+    "speedup_low": "lower end of its 95 % interval",
+    "speedup_high": "upper end of its 95 % interval",
+    "params_stored": "numbers that the compressed network stores, parameters and buffers, tied ones once",
+    "bytes": "the same in bytes",
+    "flops": "floating-point operations of one example, 2 a multiply-add",
+    "share_stored": "params_stored / that of the dense network",
+    "error_per_layer": "relative error of a layer's outputs (root mean square), mean over the groups' layers; 0 where dense",
 }
 # Of the selected weights, or of the run as a whole: no report of an epoch has them, so no run can be stopped early by them.
 FINAL_ONLY = frozenset(
     {
         *("test_loss", "test_ppl", "test_acc", "train_time_s", "peak_memory_mib", "best_epoch", "final_sparsity", "pruning_mib"),
         *("convergence_speed", "speedup_measured", "ms_per_token"),
+        *(f"dense_{name}" for name in ("val_acc", "test_acc", "val_ppl", "test_ppl")),
+        *("samples_per_s", "speedup", "speedup_low", "speedup_high"),
+        *("params_stored", "bytes", "flops", "share_stored", "error_per_layer"),
     }
 )
-MEASURED = ("_s", "_memory_mib", "ms_per_token", "speedup_measured")  # ends of the names of times, rates and memory
+# Ends of the names of times, rates and memory.
+MEASURED = ("_s", "_memory_mib", "ms_per_token", "speedup_measured", "speedup", "speedup_low", "speedup_high")
 
 
 def is_reported_each_epoch(name: str) -> bool:

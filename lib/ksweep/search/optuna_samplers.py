@@ -338,7 +338,7 @@ class StudyFile:
     def __init__(self, path: Path, name: str, axes: Sequence[Axis], maximize: Sequence[bool]) -> None:
         self._path, self._name, self._maximize = path, name, tuple(maximize)
         self._axes = {axis.name: axis for axis in axes}
-        self._distributions = {axis.name: _shown_distribution(axis) for axis in axes}
+        self._distributions = {axis.name: shown_distribution(axis) for axis in axes}
         self._stamp: tuple[int, int] | None = None  # of the file as it was left
         self._study: Study | None = None
         self._lines = _Lines([])
@@ -396,7 +396,7 @@ class StudyFile:
         return create_trial(
             state=_STATES.get(known.outcome.status, TrialState.FAIL) if values or status != Status.PASSED else TrialState.FAIL,
             values=values or None,
-            params={name: _shown(self._axes[name], row) for name, row in rows.items()},
+            params={name: shown_value(self._axes[name], row) for name, row in rows.items()},
             distributions={name: self._distributions[name] for name in rows},
             user_attrs={"number": known.number, "config": label, "point": id, "status": status},
             intermediate_values=dict(curve),
@@ -431,7 +431,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return stat.st_ino, stat.st_size
 
 
-def _shown(axis: Axis, row: Row) -> float | int | str:
+def shown_value(axis: Axis, row: Row) -> float | int | str:
     """A row as people know it."""
     number = parse_decimal(row[0]) if len(row) == 1 else None
     if number is None:
@@ -439,9 +439,9 @@ def _shown(axis: Axis, row: Row) -> float | int | str:
     return int(number) if number == int(number) and "." not in row[0] else float(number)
 
 
-def _shown_distribution(axis: Axis) -> BaseDistribution:
+def shown_distribution(axis: Axis) -> BaseDistribution:
     if axis.sampled is None:
-        return CategoricalDistribution(tuple(dict.fromkeys(_shown(axis, row) for row in axis.values)))
+        return CategoricalDistribution(tuple(dict.fromkeys(shown_value(axis, row) for row in axis.values)))
     return _distribution(axis)
 
 

@@ -14,7 +14,7 @@ from ksweep.data.dataset import DataSet, load
 from ksweep.data.images import image_batches
 from ksweep.data.loader import Batches
 from ksweep.train.device import Compute
-from ksweep.train.task import Part, Selection, Task, TaskBuilder, read_batch_size, read_label_smoothing, read_num_batches
+from ksweep.train.task import AnyPart, Part, Selection, Task, TaskBuilder, read_batch_size, read_label_smoothing, read_num_batches
 
 ModelBuilder = Callable[[RunConfig, DataSet], nn.Module]
 EVALUATION_BATCH = 500  # examples; changes no result but the last bits, and is no symbol
@@ -63,15 +63,23 @@ class ImageClassification(Task):
         return F.cross_entropy(network(inputs), targets, label_smoothing=self._label_smoothing)
 
     def measure(self, part: Part, micro_batch: int) -> dict[str, float]:
-        batches = self.evaluation_batches(getattr(self.data, part), micro_batch)
+        # Without gradients four times as many images fit: so evaluation needs no more memory than a step, however it is split.
+        batches = self.examples(part, min(EVALUATION_BATCH, 4 * micro_batch))
         loss_sum, num_right = self._evaluate(batches).tolist()
         return {f"{part}_acc": num_right / batches.num_examples, f"{part}_loss": loss_sum / batches.num_examples}
 
-    def evaluation_batches(self, part: Tensor, micro_batch: int) -> Batches:
-        """The batches of `part` (validation or test), in order, as they are."""
-        # Without gradients four times as many images fit: so evaluation needs no more memory than a step, however it is split.
-        batch_size = min(EVALUATION_BATCH, 4 * micro_batch)
-        return image_batches(self.data, part, batch_size=batch_size, device=self._compute.device, side=self._side)
+    def examples(
+        self, part: AnyPart, batch_size: int, *, generator: Generator | None = None, num_batches: int | None = None
+    ) -> Batches:
+        return image_batches(
+            self.data,
+            getattr(self.data, part),
+            batch_size=batch_size,
+            device=self._compute.device,
+            side=self._side,
+            generator=generator,
+            num_batches=num_batches,
+        )
 
     @torch.no_grad()
     def _evaluate(self, batches: Batches) -> Tensor:

@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ksweep.contract.config import RunConfig
 from ksweep.contract.errors import ConfigError
@@ -14,6 +14,7 @@ from ksweep.data.loader import Batches
 from ksweep.train.device import Compute
 
 Part = Literal["val", "test"]
+AnyPart = Part | Literal["train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,20 @@ class Task(ABC):
         """Metrics of the weights as they are on a part, in evaluation mode and without label smoothing: `val_loss` or `test_loss`
         and so on. `micro_batch`: the examples of which a training step takes the memory."""
 
+    def score(self, part: Part, micro_batch: int) -> dict[str, float]:
+        """Those of `measure` that tell how good the answers are: loss, accuracy, perplexity. Compressed models have them too."""
+        return self.measure(part, micro_batch)
+
+    @abstractmethod
+    def examples(
+        self, part: AnyPart, batch_size: int, *, generator: Generator | None = None, num_batches: int | None = None
+    ) -> Batches:
+        """Examples as evaluation gets them, not augmented; in random order with a generator. `num_batches`: at most so many."""
+
+    def calling_all_layers(self) -> AbstractContextManager[None]:
+        """Within it an evaluation calls every layer on all that it could see, whether or not it would skip some."""
+        return nullcontext()
+
     @abstractmethod
     def effective(self) -> dict[str, Any]:
         """What the constructed objects report of themselves: the proof that the configuration arrived."""
@@ -75,7 +90,7 @@ class Task(ABC):
         return {}
 
 
-TaskBuilder = Callable[[RunConfig, Compute, torch.Generator], Task]
+TaskBuilder = Callable[[RunConfig, Compute, Generator], Task]
 
 
 def read_batch_size(cfg: RunConfig, num_examples: int, name: str) -> int:

@@ -41,7 +41,7 @@ def make(tmp_path_factory: pytest.TempPathFactory):
 def val_batches(training: Training) -> Batches:
     task = training.task
     assert isinstance(task, ImageClassification)
-    return task.evaluation_batches(task.data.val, training.micro_batch)
+    return task.examples("val", 4 * training.micro_batch)
 
 
 @pytest.mark.parametrize("num_micro_batches", [2, 3, 54, 64, 100])

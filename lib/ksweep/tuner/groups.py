@@ -1,0 +1,168 @@
+"""Which layers are searched together, and what a point of their parameters makes of each of them."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from ksweep.nn.calibration import Moments
+from ksweep.nn.compress import Setting, allowed_params, max_rank, num_stored, rank_of
+from ksweep.nn.replacement import shared_names
+from ksweep.tuner.auto import auto_choices, why_no_choices
+from ksweep.tuner.layer_config import LayerConfig, TuningConfigs
+from ksweep.tuner.selectors import select
+from ksweep.tuner.specs import Categorical, Int, Spec, to_spec
+from ksweep.tuner.trials import Params
+
+Settings = Mapping[str, Setting]  # of the layers that are replaced; all others are dense
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Layers that share one point of `specs`: a single one with separate=True, all that were selected without.
+
+    A layer that would store no less than it does stays dense under that point.
+    """
+
+    layers: Mapping[str, nn.Module]
+    specs: Mapping[str, Spec]
+    method: str
+    copy_weights: bool
+
+    @property
+    def name(self) -> str:
+        """The layer, or all of them joined by "_", as results name it."""
+        return "_".join(self.layers)
+
+    def settings(self, params: Params) -> Settings:
+        """What the layers are replaced by at a point. ValueError where one cannot be built."""
+        made = {}
+        for name, layer in self.layers.items():
+            setting = Setting(params=params, method=self.method, copy_weights=self.copy_weights)
+            try:
+                if saves(layer, setting):
+                    made[name] = setting
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return made
+
+
+def saves(layer: nn.Module, setting: Setting) -> bool:
+    """Whether the layer would store fewer numbers than it does. Attention keeps its weights and only computes less: always.
+    ValueError for a setting that makes no sense."""
+    if not isinstance(layer, nn.Linear | nn.Conv2d):
+        return True
+    rank = rank_of(layer, setting)
+    if rank is not None and rank > max_rank(layer):
+        return False
+    return num_stored(layer, setting) < sum(tensor.numel() for tensor in layer.parameters(recurse=False))
+
+
+def identity(layers: Mapping[str, nn.Module], settings: Settings) -> str:
+    """The same for points that come to the same model, as num_terms=1, low_rank=64 and num_terms=2, low_rank=32 do by SVD."""
+    said = []
+    for name in sorted(settings):
+        setting, rank = settings[name], rank_of(layers[name], settings[name])
+        what = sorted(setting.params.items()) if rank is None else rank
+        said.append((name, setting.method, setting.copy_weights, what))
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """A LayerConfig with the layers that it selects, checked as far as can be without data."""
+
+    config: LayerConfig
+    layers: Mapping[str, nn.Module]
+
+    def without(self, names: Mapping[str, str]) -> "Selected":
+        """Without some of its layers."""
+        return replace(self, layers={name: layer for name, layer in self.layers.items() if name not in names})
+
+    @property
+    def method(self) -> str:
+        """The config's own, or what suits: the seed's estimator where weights are not kept, else activation-aware SVD."""
+        return self.config.method or ("activation-svd" if self.config.copy_weights else "sketch")
+
+
+def select_layers(model: nn.Module, configs: TuningConfigs) -> tuple[list[Selected], dict[str, str]]:
+    """The layers of each config, and why some that are selected are left as they are (tied to others).
+
+    ValueError, naming config and layer, for a kind of layer that cannot be compressed, a parameter that it does not have, a layer
+    of two configs.
+    """
+    modules, shared = dict(model.named_modules()), shared_names(model)
+    selected, left, owner = [], {}, dict[str, int]()
+    for number, config in enumerate(configs, 1):
+        layers = {}
+        for name in select(model, config.layer_names):
+            if not name:
+                raise ValueError(
+                    f"config {number}: the model itself is the layer; give nn.Sequential(model), so that it has a place"
+                )
+            where = f'config {number}: layer "{name}" ({type(modules[name]).__name__})'
+            if name in owner:
+                raise ValueError(f"{where} is selected by config {owner[name]} too: a layer has one config")
+            owner[name] = number
+            _check(where, modules[name], config)
+            if name in shared:
+                left[name] = f"its weights are those of {', '.join(shared[name])} too, and stay so"
+                continue
+            # Of a TransformerEncoderLayer it is the attention that is searched.
+            called = f"{name}.self_attn" if isinstance(modules[name], nn.TransformerEncoderLayer) else name
+            layers[called] = modules[called]
+        selected.append(Selected(config=config, layers=layers))
+    return selected, left
+
+
+def _check(where: str, layer: nn.Module, config: LayerConfig) -> None:
+    allowed = allowed_params(layer)
+    if not allowed:
+        raise ValueError(
+            f"{where} cannot be compressed; what can: Linear, Conv2d, MultiheadAttention, TransformerEncoderLayer;"
+            ' {"type": "Linear"} beside a pattern selects one kind'
+        )
+    if config.params == "auto":
+        if not config.copy_weights or config.method == "sketch":
+            raise ValueError(f'{where}: params="auto" finds ranks for trained weights; list the parameters of a sketch')
+        return
+    if unknown := [name for name in config.params if name not in allowed]:
+        raise ValueError(
+            f'{where} has no parameter {", ".join(map(repr, unknown))}; allowed: {", ".join(allowed)}, or params="auto"'
+        )
+
+
+def why_left(of: Selected, moments: Mapping[str, Moments]) -> dict[str, str]:
+    """Layers for which "auto" finds nothing, and why."""
+    if of.config.params != "auto":
+        return {}
+    found = {name: auto_choices(layer, moments=moments.get(name)) for name, layer in of.layers.items()}
+    return {name: why_no_choices(of.layers[name]) for name, choices in found.items() if not choices}
+
+
+def make_groups(selected: Sequence[Selected], moments: Mapping[str, Moments]) -> list[Group]:
+    """The groups of all configs, in their order and the model's. A layer for which "auto" finds nothing has no group."""
+    groups = []
+    for of in selected:
+        of = of.without(why_left(of, moments))
+        parts = [{name: layer} for name, layer in of.layers.items()] if of.config.separate else [of.layers]
+        for layers in parts:
+            if specs := _specs(of.config, layers, moments):
+                groups.append(Group(layers=layers, specs=specs, method=of.method, copy_weights=of.config.copy_weights))
+    return [group for group in groups if group.layers]
+
+
+def _clipped(spec: Spec, layers: Mapping[str, nn.Module]) -> Spec:
+    """Without whole numbers above the rank of all the layers, with which none would store less: a search is not to draw them."""
+    dense = [layer for layer in layers.values() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    most = max((max_rank(layer) for layer in dense), default=0)
+    return replace(spec, high=min(spec.high, most)) if isinstance(spec, Int) and spec.low <= most else spec
+
+
+def _specs(config: LayerConfig, layers: Mapping[str, nn.Module], moments: Mapping[str, Moments]) -> dict[str, Spec]:
+    if config.params != "auto":
+        return {name: _clipped(to_spec(spec), layers) for name, spec in config.params.items()}
+    choices = [choice for name, layer in layers.items() for choice in auto_choices(layer, moments=moments.get(name))]
+    names = sorted({name for choice in choices for name in choice})
+    return {name: Categorical(sorted({choice[name] for choice in choices if name in choice})) for name in names}
