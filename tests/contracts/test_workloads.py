@@ -44,7 +44,9 @@ def test_folder_holds_the_same_files_as_any_other(model: str) -> None:
     assert [name for name in names if not (ROOT / "models" / model / name).is_file()] == []
 
 
-@pytest.mark.parametrize("model", [pytest.param(m, marks=pytest.mark.slow) if m == "resnet50" else m for m in MODELS])
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=pytest.mark.slow) if m in ("resnet18", "resnet50") else m for m in MODELS]
+)
 def test_smoke_preset_trains_and_leaves_what_the_contract_asks_for(model: str, tmp_path: Path) -> None:
     kconf = load_tree(ROOT)
     kconf.load_config(str(ROOT / "defconfigs" / f"{model}-smoke"))

@@ -212,6 +212,7 @@ def ksweep(*arguments: object, cwd: Path) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 def test_both_parts_train_and_the_proof_of_it_is_in_the_report(tmp_path: Path) -> None:
     """Early stopping and a pruning ramp in the sweep: one is off in the final runs, the other ends as it did."""
     text = """

@@ -183,6 +183,7 @@ def test_epochs_of_short_runs_count_for_a_stop_rule(place: Place) -> None:
     assert 18 <= sum(map(len, epochs_of(place).values())) <= 27, "one run may have been under way"
 
 
+@pytest.mark.slow
 def test_repeats_of_a_searched_point_are_one_setting(place: Place) -> None:
     code, out = place.sweep(SPACE + "CONFIG_SWEEP_REPEATS=3\n", "--strategy", "tpe", "--trials", 4)
 
@@ -268,6 +269,7 @@ def wait_until(condition: Any, timeout_s: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_enqueued_points_are_run_first(place: Place) -> None:
     (place.path / "known").write_text("CONFIG_X=77\nCONFIG_NUM_EPOCHS=1\n")
     text = SPACE + f'CONFIG_SWEEP_PARALLEL_JOBS=1\nCONFIG_SWEEP_ENQUEUE="{place.path / "known"}"\n'

@@ -138,6 +138,7 @@ def test_stopped_while_the_dense_network_is_trained_it_goes_on_from_there(place:
     assert numbers(stopped) == numbers(whole)
 
 
+@pytest.mark.slow
 def test_two_at_once_train_the_dense_network_once(place: Place) -> None:
     dirs = [place.make(f"config_00{rank}", "NUM_EPOCHS=4", f"SKETCHED_GROUP1_RANK={rank}") for rank in (4, 8)]
     pids = [place.start(dir) for dir in dirs]

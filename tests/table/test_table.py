@@ -22,7 +22,8 @@ def test_regret_is_0_for_the_best_configuration_and_1_for_the_median_one() -> No
     assert (every[0], every[31_104]) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("strategy", [pytest.param(s, marks=pytest.mark.slow) if s == "random" else s for s in hpo.STRATEGIES])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", hpo.STRATEGIES)
 def test_sweep_finds_what_stands_in_the_table(strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KSWEEP_KCONFIG", "tests/table/Kconfig")
     curve = hpo.regrets(strategy, "slice_localization", 3, 15, tmp_path)  # compares each run's metric with the table

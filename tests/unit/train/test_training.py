@@ -172,7 +172,8 @@ sys.exit(run_trainer("lenet5", image_classification(lambda cfg, data: Wide())))
 """
 
 
-@pytest.mark.parametrize("accumulate", ["y", pytest.param("n", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", ["y", "n"])
 def test_out_of_memory_goes_on_with_smaller_parts_when_asked_to(tmp_path: Path, accumulate: str) -> None:
     """450 MiB above what the imports took: too little for 1,079 images at once (270 MiB, three times), enough for a part."""
     kconf = load_tree(ROOT)
