@@ -22,7 +22,7 @@ PRESETS = {preset.name: preset for preset in list_presets(ROOT)}
 RESOLVER = Resolver(load_tree(ROOT))
 SAME = ("MODEL", "OPTIMIZER", "PRUNING_METHOD")  # in a smoke sibling
 NUM_DRAWN = 40
-SMALL_SETS = {"digits", "graded", "pydoc"}  # there on every machine
+SMALL_SETS = {"digits", "graded", "pydoc", "synthetic-pairs"}  # there on every machine
 SEED_RANGES = {
     "resnet18-state-pruning-compare-range": 36,
     "resnet18-state-pruning-quick-range": 4,
@@ -69,8 +69,10 @@ def test_sparsity_rises_after_the_warmup_and_before_the_end_of_training(name: st
         config = values(point.text)
         if config["PRUNING_METHOD"] == "none":
             continue
-        # Rows of tokens, of which images have none.
-        num_examples = int(config["TRAIN_EXAMPLES"]) + int(config["TRAIN_TOKENS"]) // int(config["SEQUENCE_LENGTH"])
+        # Rows of tokens, of which images have none; pairs are captions.
+        rows = int(config["TRAIN_TOKENS"]) // int(config["SEQUENCE_LENGTH"])
+        captions = int(config.get("PAIR_IMAGES", 0)) * 8 // 10 * int(config.get("PAIR_CAPTIONS", 0))
+        num_examples = int(config.get("TRAIN_EXAMPLES", 0)) + rows + captions
         steps_per_epoch = int(config["STEPS_PER_EPOCH"]) or -(-num_examples // int(config["BATCH_SIZE"]))
         end = int(config["PRUNING_RAMP_END_EPOCH"]) * steps_per_epoch
         assert int(config["PRUNING_WARMUP"]) < end < int(config["NUM_EPOCHS"]) * steps_per_epoch

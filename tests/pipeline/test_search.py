@@ -57,6 +57,7 @@ def test_strategy_runs_exactly_as_many_distinct_points_as_asked(place: Place, st
     assert len(place.events("run_started")) == 8
 
 
+@pytest.mark.slow
 def test_more_trials_continue_the_sweep(place: Place) -> None:
     place.sweep(SPACE, "--strategy", "random", "--trials", 3)
     code, out = place.sweep(None, "--strategy", "random", "--trials", 5)

@@ -9,6 +9,11 @@ from typing import Any
 
 from ksweep.contract.atomic import read_lines
 
+_WAYS = {"i2t": "images that find a caption of theirs", "t2i": "captions that find their image"}
+_RETRIEVAL = (
+    *(f"{way}_r{k}" for way in _WAYS for k in (1, 5, 10)),
+    *("r_mean", "r1_mean", "median_rank_i2t", "median_rank_t2i"),
+)
 METRICS = {  # name -> unit and meaning
     "train_loss": "what is minimised: as val_loss, with label smoothing, mixed labels, cost of depth and balance of experts",
     "val_loss": "mean cross-entropy an answer (an image, a token, a sequence), natural logarithm",
@@ -23,6 +28,7 @@ METRICS = {  # name -> unit and meaning
     "step_time_s": "mean seconds of a training step, evaluation left out",
     "images_per_s": "trained on a second, evaluation left out",
     "tokens_per_s": "trained on a second, evaluation left out",
+    "pairs_per_s": "trained on a second, evaluation left out",
     "peak_memory_mib": "most device memory allocated at a time; on a CPU the process's largest resident set",
     "lr": "learning rate after the last step of the epoch",
     "best_epoch": "epoch whose weights were selected on validation, from 1",
@@ -40,6 +46,14 @@ METRICS = {  # name -> unit and meaning
     "speedup_measured": "time of an evaluation with halting off / with it",
     "flops_per_token": "floating-point operations of the matrix products of an evaluation",
     "ms_per_token": "milliseconds of an evaluation",
+    **{f"{way}_r{k}": f"share of {what} among the {k} nearest, 0 to 1" for way, what in _WAYS.items() for k in (1, 5, 10)},
+    "r_mean": "mean of these six",
+    "r1_mean": "mean of i2t_r1 and t2i_r1",
+    "median_rank_i2t": "median rank of an image's best caption, from 1",
+    "median_rank_t2i": "median rank of a caption's image, from 1",
+    **{f"test_{name}": f"{name} on the test part" for name in _RETRIEVAL},
+    "num_parameters": "of both heads",
+    "ms_per_1k_embeddings": "milliseconds to project 1,000 embeddings, mean of both heads",
     **{f"dense_{name}": f"{name} of the network before compression" for name in ("val_acc", "test_acc", "val_ppl", "test_ppl")},
     "samples_per_s": "images or tokens that the compressed network evaluates a second, in batches of SKETCHED_TIMED_BATCH",
     "speedup": "time of such a batch with the dense network / with the compressed one, median of pairs timed in turns",
@@ -55,14 +69,24 @@ METRICS = {  # name -> unit and meaning
 FINAL_ONLY = frozenset(
     {
         *("test_loss", "test_ppl", "test_acc", "train_time_s", "peak_memory_mib", "best_epoch", "final_sparsity", "pruning_mib"),
-        *("convergence_speed", "speedup_measured", "ms_per_token"),
+        *("convergence_speed", "speedup_measured", "ms_per_token", "num_parameters", "ms_per_1k_embeddings"),
+        *(f"test_{name}" for name in _RETRIEVAL),
         *(f"dense_{name}" for name in ("val_acc", "test_acc", "val_ppl", "test_ppl")),
         *("samples_per_s", "speedup", "speedup_low", "speedup_high"),
         *("params_stored", "bytes", "flops", "share_stored", "error_per_layer"),
     }
 )
 # Ends of the names of times, rates and memory.
-MEASURED = ("_s", "_memory_mib", "ms_per_token", "speedup_measured", "speedup", "speedup_low", "speedup_high")
+MEASURED = (
+    "_s",
+    "_memory_mib",
+    "ms_per_token",
+    "ms_per_1k_embeddings",
+    "speedup_measured",
+    "speedup",
+    "speedup_low",
+    "speedup_high",
+)
 
 
 def is_reported_each_epoch(name: str) -> bool:

@@ -24,6 +24,6 @@ def test_what_tells_of_the_machine_is_told_from_what_a_configuration_repeats() -
     """Of the former no two runs agree to the last bit: compared, they would be called different."""
     measured = {name for name in METRICS if is_measured(name)}
 
-    times = {"epoch_time_s", "train_time_s", "step_time_s", "images_per_s", "tokens_per_s"}
+    times = {"epoch_time_s", "train_time_s", "step_time_s", "images_per_s", "tokens_per_s", "pairs_per_s"}
     speeds = {"speedup_measured", "speedup", "speedup_low", "speedup_high", "samples_per_s"}
-    assert measured == times | speeds | {"peak_memory_mib", "ms_per_token"}
+    assert measured == times | speeds | {"peak_memory_mib", "ms_per_token", "ms_per_1k_embeddings"}

@@ -519,6 +519,7 @@ def test_a_copy_and_a_state_dict_carry_the_projection() -> None:
     assert "projection" not in dict(layer.named_parameters())
 
 
+@pytest.mark.slow
 def test_it_compiles_in_one_graph() -> None:
     layer, inputs = make_attention(), make_inputs(2, 130, WIDTH)
     padding = torch.zeros(2, 130, dtype=torch.bool)
