@@ -181,7 +181,7 @@ def test_same_seed_gives_same_points_and_another_seed_others(name: str) -> None:
     assert Run(name, lambda: space_for(name), seed=4).serial(4) != first[:4]
 
 
-@every_sampler
+@every_sampler_gp_slow
 def test_restored_goes_on_as_if_it_had_lived_on(name: str) -> None:
     count = 10 if name == "gp" else 40
     lived_on = in_parallel(Run(name, lambda: space_for(name)), count)

@@ -135,6 +135,7 @@ def test_killed_search_tells_every_value_once_and_repeats_no_suggestion(place: P
     assert [(trial.params, trial.value) for trial in rebuilt] == [(trial.params, trial.value) for trial in trials]
 
 
+@pytest.mark.slow
 def test_runs_that_go_wrong_do_not_stop_a_search_and_are_never_best(place: Place) -> None:
     text = "CONFIG_X=1:1:8\nCONFIG_NUM_EPOCHS=1\nCONFIG_SWEEP_RETRIES=0\nCONFIG_BEHAVIOUR=pass|fail|oom|nan\n"
     code, out = place.sweep(text, "--strategy", "tpe", "--trials", 20)
@@ -252,6 +253,7 @@ def test_sampled_range_cannot_be_generated_ahead(place: Place) -> None:
     assert "while the sweep runs" in out
 
 
+@pytest.mark.slow
 def test_continue_goes_on_with_a_search(place: Place) -> None:
     place.write_range(SPACE + "CONFIG_EPOCH_MS=60\nCONFIG_SWEEP_PARALLEL_JOBS=2\n")
     with place.start(*place.sweep_arguments(), "--strategy", "random", "--trials", 10) as process:

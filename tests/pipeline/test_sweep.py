@@ -179,6 +179,7 @@ def test_ctrl_c_drains_and_the_same_command_continues(place: Place) -> None:
     assert all(row["attempt"] == 1 for row in place.summary().values())
 
 
+@pytest.mark.slow
 def test_second_ctrl_c_ends_the_running_ones_and_the_same_command_continues(place: Place) -> None:
     place.write_range("CONFIG_X=1|2\nCONFIG_NUM_EPOCHS=40\nCONFIG_EPOCH_MS=50\n")
     with place.start(*place.sweep_arguments()) as runner:
@@ -462,6 +463,7 @@ def test_results_may_name_the_sweep_itself(place: Place) -> None:
     assert list(sweep.glob("sweep_2*")) == []
 
 
+@pytest.mark.slow
 def test_status_is_about_the_sweep_that_was_worked_on_last(place: Place) -> None:
     place.sweep("CONFIG_X=1\n")
     other = place.path / "other"

@@ -144,6 +144,7 @@ def test_tracker_that_cannot_be_used_is_refused_before_anything_starts(place, tr
         assert f"CONFIG_SWEEP_TRACKERS: {message}" in out
 
 
+@pytest.mark.slow
 def test_finished_sweep_is_handed_over_by_the_command_and_its_failure_is_one_line(place) -> None:
     place.sweep(RANGE.format(""))
     code, out = place.run("track", "--results", place.results, "--tracker", "records")

@@ -226,6 +226,7 @@ def test_a_grid_that_ran_through_says_nothing_of_epochs_or_strategy(two_settings
     assert "Strategy" not in text
 
 
+@pytest.mark.slow
 def test_summary_has_expressions_violations_and_epochs_as_columns(make_sweep):
     maker = make_sweep(objective="2*val_acc", constraints="size <= 1", strategy="tpe")
     maker.add({"X": "a"}, val_acc=0.25, size=3.0, history=curve(10))

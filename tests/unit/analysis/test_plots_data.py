@@ -416,6 +416,7 @@ def test_numbers_that_cannot_be_drawn_draw_nothing_wrong(tmp_path, value):
     assert {"ranking.png", "history.png", "heatmap_A_B.png", "parallel_coordinates.png"} < drawn(findings)
 
 
+@pytest.mark.slow
 def test_sampled_axes_with_conditions_are_drawn(make_sweep):
     draw = random.Random(1)
     entries = [

@@ -94,7 +94,8 @@ def test_dense_network_has_the_legal_configuration_that_it_would_have_alone(mode
 def test_every_model_says_which_layers_are_its_groups(model: str, tmp_path: Path) -> None:
     groups = read_groups(RunConfig(config_text(tmp_path / "asked", f"SKETCHED_MODEL={model}"), "config.txt"))
 
-    assert sorted(path.parent.name for path in ROOT.glob("models/*/Kconfig.select")) == sorted(MODELS)
+    # The heads are no one network that maps inputs to outputs.
+    assert {path.parent.name for path in ROOT.glob("models/*/Kconfig.select")} - {"heads"} == set(MODELS)
     assert len(groups) >= 2
 
 
