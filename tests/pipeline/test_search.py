@@ -148,6 +148,7 @@ def test_runs_that_go_wrong_do_not_stop_a_search_and_are_never_best(place: Place
     assert f"best val_acc {best['metrics']['val_acc']:.4f}" in out or best["config"] in out.split("config\n")[-1].splitlines()[0]
 
 
+@pytest.mark.slow
 def test_live_pruning_stops_poor_runs_and_says_what_they_lost_to(place: Place) -> None:
     text = (
         "CONFIG_X=900:-100:100\nCONFIG_NUM_EPOCHS=30\nCONFIG_EPOCH_MS=60\nCONFIG_SWEEP_PARALLEL_JOBS=2\n"

@@ -73,6 +73,7 @@ def test_failing_run_does_not_end_the_sweep_and_is_said_first(place: Place) -> N
     assert [row["status"] for row in place.summary().values()] == ["failed", "passed"], out
 
 
+@pytest.mark.slow
 def test_hanging_run_is_ended_with_all_its_children(place: Place) -> None:
     code, out = place.sweep("CONFIG_BEHAVIOUR=hang\nCONFIG_SWEEP_SILENCE_TIMEOUT=1\nCONFIG_SWEEP_RETRIES=0\n")
 
@@ -311,6 +312,7 @@ def test_torn_journal_is_mended(place: Place) -> None:
     assert len(place.events("run_ended")) == 2  # every line parses
 
 
+@pytest.mark.slow
 def test_warm_and_cold_launch_give_the_same_metrics(place: Place) -> None:
     lines = {}
     for launch in ("warm", "cold"):
