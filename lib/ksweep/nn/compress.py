@@ -386,18 +386,7 @@ def _fresh(layer: Dense, generator: torch.Generator) -> dict[str, Any]:
 def _random_features(attention: nn.MultiheadAttention, setting: Setting, generator: torch.Generator) -> nn.Module:
     num_features = int(setting.params["num_random_features"])
     kernel_fn: Any = setting.params.get("kernel_fn", "softmax")
-    if setting.copy_weights:
-        return RandomFeatureAttention.from_dense(attention, num_features, kernel_fn=kernel_fn, generator=generator)
-    like = next(attention.parameters())
-    return RandomFeatureAttention(
-        attention.embed_dim,
-        attention.num_heads,
-        num_features,
-        kernel_fn=kernel_fn,
-        dropout=attention.dropout,
-        bias=attention.in_proj_bias is not None,
-        batch_first=attention.batch_first,
-        device=like.device,
-        dtype=like.dtype,
-        generator=generator,
-    )
+    new = RandomFeatureAttention.from_dense(attention, num_features, kernel_fn=kernel_fn, generator=generator)
+    if not setting.copy_weights:
+        new.reset_parameters(generator)
+    return new

@@ -5,6 +5,7 @@ from the time of the whole dense model and of each layer before and after. A lay
 than the noise of timing whole models; the chosen model is timed whole, paired with the dense one (verify.py).
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -246,22 +247,17 @@ class Times:
         args, kwargs = inputs
         self.num_examples = next((len(arg) for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor) and arg.dim()), 1)
         model = copied(model).eval()
-        whole = _Whole(model, kwargs)
-        with torch.no_grad():
-            handles: list[Any] = [
-                dict(model.named_modules())[name].register_forward_pre_hook(_keeper(fed), with_kwargs=True)
-                for name, fed in self._fed.items()
-            ]
+        call = calling(model, inputs)
+        with contextlib.ExitStack() as hooks:
+            for name, fed in self._fed.items():
+                hooks.callback(model.get_submodule(name).register_forward_pre_hook(_keeper(fed), with_kwargs=True).remove)
             try:
-                model(*args, **kwargs)
+                call()
             except Exception as error:
                 raise RuntimeError(
                     f"timing: the model cannot be called with example_inputs: {type(error).__name__}: {error}"
                 ) from error
-            finally:
-                for handle in handles:
-                    handle.remove()
-        self.dense_seconds = seconds_of(lambda: whole(*args), num_threads=num_threads)
+        self.dense_seconds = seconds_of(call, num_threads=num_threads)
 
     def predicted(self, new: Mapping[str, nn.Module]) -> float:
         """Seconds of a call with these layers in place of theirs."""
@@ -274,15 +270,15 @@ class Times:
         return max(self.dense_seconds - saved, 0.01 * self.dense_seconds)
 
 
-class _Whole:
-    """A call of a model without gradients."""
+def calling(model: nn.Module, inputs: Inputs) -> Callable[[], object]:
+    """A call of the model with these inputs, without gradients: what is timed."""
+    args, kwargs = inputs
 
-    def __init__(self, model: nn.Module, kwargs: Mapping[str, Any]) -> None:
-        self._model, self._kwargs = model, kwargs
+    @torch.no_grad()
+    def call() -> object:
+        return model(*args, **kwargs)
 
-    def __call__(self, *args: Any) -> object:
-        with torch.no_grad():
-            return self._model(*args, **self._kwargs)
+    return call
 
 
 def _keeper(fed: list[Tensor]) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:

@@ -133,24 +133,26 @@ def _check(where: str, layer: nn.Module, config: LayerConfig) -> None:
         )
 
 
-def why_left(of: Selected, moments: Mapping[str, Moments]) -> dict[str, str]:
-    """Layers for which "auto" finds nothing, and why."""
-    if of.config.params != "auto":
-        return {}
-    found = {name: auto_choices(layer, moments=moments.get(name)) for name, layer in of.layers.items()}
-    return {name: why_no_choices(of.layers[name]) for name, choices in found.items() if not choices}
-
-
-def make_groups(selected: Sequence[Selected], moments: Mapping[str, Moments]) -> list[Group]:
-    """The groups of all configs, in their order and the model's. A layer for which "auto" finds nothing has no group."""
-    groups = []
+def make_groups(selected: Sequence[Selected], moments: Mapping[str, Moments]) -> tuple[list[Group], dict[str, str]]:
+    """The groups of all configs, in their order and the model's; and why layers have none for which "auto" finds nothing."""
+    groups, left = [], dict[str, str]()
     for of in selected:
-        of = of.without(why_left(of, moments))
-        parts = [{name: layer} for name, layer in of.layers.items()] if of.config.separate else [of.layers]
-        for layers in parts:
-            if specs := _specs(of.config, layers, moments):
-                groups.append(Group(layers=layers, specs=specs, method=of.method, copy_weights=of.config.copy_weights))
-    return [group for group in groups if group.layers]
+        choices = {}
+        if of.config.params == "auto":
+            choices = {name: auto_choices(layer, moments=moments.get(name)) for name, layer in of.layers.items()}
+            left |= {name: why_no_choices(of.layers[name]) for name in choices if not choices[name]}
+        layers = of.without(left).layers
+        parts = [{name: layer} for name, layer in layers.items()] if of.config.separate else [layers] if layers else []
+        groups += [
+            Group(
+                layers=part,
+                specs=_specs(of.config, part, choices),
+                method=of.method,
+                copy_weights=of.config.copy_weights,
+            )
+            for part in parts
+        ]
+    return groups, left
 
 
 def _clipped(spec: Spec, layers: Mapping[str, nn.Module]) -> Spec:
@@ -160,9 +162,12 @@ def _clipped(spec: Spec, layers: Mapping[str, nn.Module]) -> Spec:
     return replace(spec, high=min(spec.high, most)) if isinstance(spec, Int) and spec.low <= most else spec
 
 
-def _specs(config: LayerConfig, layers: Mapping[str, nn.Module], moments: Mapping[str, Moments]) -> dict[str, Spec]:
+def _specs(
+    config: LayerConfig, layers: Mapping[str, nn.Module], choices: Mapping[str, Sequence[Mapping[str, int]]]
+) -> dict[str, Spec]:
+    """`choices`: what "auto" offers for each layer; layers of one group take any of theirs."""
     if config.params != "auto":
         return {name: _clipped(to_spec(spec), layers) for name, spec in config.params.items()}
-    choices = [choice for name, layer in layers.items() for choice in auto_choices(layer, moments=moments.get(name))]
-    names = sorted({name for choice in choices for name in choice})
-    return {name: Categorical(sorted({choice[name] for choice in choices if name in choice})) for name in names}
+    offered = [choice for name in layers for choice in choices[name]]
+    names = sorted({name for choice in offered for name in choice})
+    return {name: Categorical(sorted({choice[name] for choice in offered if name in choice})) for name in names}

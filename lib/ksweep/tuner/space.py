@@ -58,10 +58,6 @@ class GroupSpace:
             return self._values[name][text]
         return int(text) if isinstance(self._group.specs[name], Int) else float(text)
 
-    def rows(self, params: Params) -> dict[str, Row]:
-        """The rows of a point."""
-        return {name: (str(params[name]),) for name in self._group.specs}
-
     def distinct(self) -> int | None:
         """How many legal points it has that are not the same model; None: too many to count."""
         combinations = size(self._axes)

@@ -18,7 +18,7 @@ from ksweep.nn.replacement import copied, replace_layers
 from ksweep.tuner import results
 from ksweep.tuner.assessor import Assessor, EvalFunc
 from ksweep.tuner.evaluate import NeverCalled
-from ksweep.tuner.groups import Settings, make_groups, select_layers, why_left
+from ksweep.tuner.groups import Settings, make_groups, select_layers
 from ksweep.tuner.layer_config import LayerConfig, TuningConfigs
 from ksweep.tuner.optuna_search import OptunaSearch
 from ksweep.tuner.search import Search, told
@@ -147,9 +147,8 @@ class SKAutoTuner:
         assessor.goal = self._goal(self.dense)
         assert self.dense.accuracy is not None
         self.dense = replace(self.dense, score=assessor.goal.score(self.dense.accuracy, self.dense.speed))
-        for of in self._selected:
-            self.left_dense |= why_left(of, assessor.moments)
-        groups = make_groups(self._selected, assessor.moments)
+        groups, left = make_groups(self._selected, assessor.moments)
+        self.left_dense |= left
         search = Search(
             assessor=assessor,
             algorithm=self.search_algorithm,
@@ -248,7 +247,7 @@ class SKAutoTuner:
         if any(of.method == "activation-svd" for of in self._selected) and not self._assessor.moments:
             self._assessor.calibrate()
         settings: dict[str, Setting] = {}
-        for group in make_groups(self._selected, self._assessor.moments):
+        for group in make_groups(self._selected, self._assessor.moments)[0]:
             is_auto = any(of.config.params == "auto" for of in self._selected if set(group.layers) <= set(of.layers))
             settings |= group.settings({name: _first_value(spec, last=is_auto) for name, spec in group.specs.items()})
         for name in self._assessor.layers:

@@ -3,15 +3,11 @@
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import nn
 
 from ksweep.nn.sizes import sizes
 from ksweep.nn.timing import Comparison, compare
-from ksweep.tuner.assessor import Assessor, EvalFunc, Point
+from ksweep.tuner.assessor import Assessor, EvalFunc, Point, calling
 from ksweep.tuner.groups import Settings, identity
 from ksweep.tuner.trials import VERIFIED, Goal, Trial
 
@@ -133,14 +129,7 @@ class Verifier:
     def _timing(self, settings: Settings) -> Comparison | None:
         if self.assessor.inputs is None or not settings:
             return None
-        args, kwargs = self.assessor.inputs
-        models = [self.assessor.build(of).eval() for of in (settings, {})]
-
-        def call(model: nn.Module) -> object:
-            with torch.no_grad():
-                return model(*args, **kwargs)
-
-        own, dense = (partial(call, model) for model in models)
+        own, dense = (calling(self.assessor.build(of).eval(), self.assessor.inputs) for of in (settings, {}))
         return compare(own, dense, num_pairs=NUM_PAIRS, num_threads=self.assessor.num_threads)
 
     def _speeds(self, settings: Settings) -> tuple[float, float] | None:

@@ -243,6 +243,7 @@ def test_a_step_reads_no_number_back_from_the_device(kind: str) -> None:
         for _ in range(2):
             images, texts = torch.empty(6, DIM, requires_grad=True), torch.empty(6, DIM, requires_grad=True)
             loss(images, texts, torch.empty(6, dtype=torch.int64)).backward()
+            assert images.grad is not None
 
 
 @ALL_KINDS

@@ -82,7 +82,7 @@ def test_dense_is_no_point_of_the_combined_space() -> None:
 def test_joint_auto_is_one_group_whose_ranks_suit_any_of_its_layers() -> None:
     model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 200))
     selected, _ = select_layers(model, TuningConfigs([LayerConfig({"type": "Linear"}, "auto", separate=False, method="svd")]))
-    (only,) = make_groups(selected, {})
+    (only,), _ = make_groups(selected, {})
 
     assert only.name == "0_1"
     ranks = only.specs["rank"].values()
@@ -108,6 +108,6 @@ def test_root_is_refused_in_words(params: object) -> None:
 def test_ranks_that_no_layer_has_are_cut_off_a_range() -> None:
     model = nn.Sequential(nn.Linear(32, 64), nn.Linear(64, 48))
     config = LayerConfig({"type": "Linear"}, {"rank": Int(8, 10**9, step=8)}, separate=False, method="svd")
-    (only,) = make_groups(select_layers(model, TuningConfigs([config]))[0], {})
+    (only,), _ = make_groups(select_layers(model, TuningConfigs([config]))[0], {})
 
     assert only.specs["rank"].values() == [8, 16, 24, 32, 40, 48]
