@@ -11,7 +11,7 @@ VENV   ?= .venv
 # What a user gave is taken as plain text: make must not expand a $ in it, and `quote` keeps the shell from reading it.
 USER_VARIABLES := RANGE_CONFIG STRATEGY TRIALS STRATEGIES SEEDS BUDGET PARALLEL EPOCHS RESULTS CONFIG SYMBOL SYMBOLS A B TO OUT METRICS \
                   TRACKER PORT DEFCONFIG MERGE DATA_DIR TESTS O PYTHON VENV \
-                  THRESHOLDS LAMBDAS SCORE DATA BATCH_SIZE D_MODEL LAYERS LENGTH EXPERTS LR \
+                  NAME VAL TEST TUNING SEED RUN THRESHOLDS LAMBDAS SCORE DATA BATCH_SIZE D_MODEL LAYERS LENGTH EXPERTS LR \
                   KCONFIG_CONFIG KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG
 $(foreach v,$(USER_VARIABLES),$(if $(filter undefined,$(origin $v)),,$(eval override $v := $$(value $v))))
 $(foreach v,KCONFIG_SEED KCONFIG_PROBABILITY KCONFIG_ALLCONFIG,$(if $(filter undefined,$(origin $v)),,$(eval export $v)))
@@ -43,6 +43,8 @@ act_flags     := $(call several,--thresholds,THRESHOLDS) $(call several,--lambda
                  $(call option,--dataset,DATA) $(call option,--data-path,DATA_DIR) $(call option,--batch-size,BATCH_SIZE) \
                  $(call option,--d-model,D_MODEL) $(call option,--n-layers,LAYERS) $(call option,--n-seq,LENGTH) \
                  $(call option,--num-experts,EXPERTS) $(call option,--lr,LR) $(call option,--seeds,SEEDS)
+split_flags   := --data-dir $(call quote,$(or $(DATA_DIR),data)) $(call option,--val,VAL) $(call option,--test,TEST) \
+                 $(call option,--tuning,TUNING) $(call option,--seed,SEED)
 jobs_flag     := $(call option,--jobs,PARALLEL)
 dry_flag      := $(if $(call yes,DRY_RUN),--dry-run)
 yes_flag      := $(if $(call yes,YES),--yes) $(dry_flag)
@@ -91,7 +93,7 @@ sweep-clean:            ## remove O/sweep_configs
 	$(Q)scripts/clean.sh configs $(call quote,$(out))
 
 ## Runs
-.PHONY: train best final rerun rerun-failed estimate continue summary check why diff
+.PHONY: train best final rerun rerun-failed estimate continue summary check why diff gallery
 train: venv             ## train CONFIG (.config)
 	$(ksweep) train --config $(call quote,$(or $(CONFIG),$(config))) $(results_flag) $(epochs_flag) $(dry_flag)
 best: venv              ## write the best configuration of a sweep, ready to train, with the evidence for it
@@ -108,15 +110,19 @@ check: venv             ## check RANGE_CONFIG or CONFIG; starts nothing
 	$(ksweep) check $(range_flag) $(search_flags) $(epochs_flag) $(call option,--config,CONFIG) --dot-config $(call quote,$(config))
 why: venv               ## where the values of CONFIG (.config) come from; SYMBOL=X for one
 	$(ksweep) why $(call quote,$(or $(CONFIG),$(config))) $(call option,--symbol,SYMBOL) $(results_flag)
+gallery: venv           ## draw what the heads of RUN=path/to/run/directory find: retrieval_gallery.png, embedding_pca.png
+	$(Q)PYTHONPATH=lib:. $(python) -m models.heads.gallery $(call quote,$(or $(RUN),$(error make gallery: of which run? RUN=path/to/run/directory)))
 diff: venv              ## what differs between A and B: config files or run directories
 	$(ksweep) diff $(call quote,$(or $(A),$(error make diff: which two? A=path B=path))) $(call quote,$(or $(B),$(error make diff: which two? A=path B=path))) $(results_flag)
 
 ## Data
-.PHONY: data-mnist data-fashion-mnist data-cifar10 data-cifar100 data-moby-dick data-bible data-text
-data-mnist data-fashion-mnist data-cifar10 data-cifar100 data-moby-dick data-bible: venv ## fetch a data set into DATA_DIR
+.PHONY: data-mnist data-fashion-mnist data-cifar10 data-cifar100 data-moby-dick data-bible data-text data-emoji data-split
+data-mnist data-fashion-mnist data-cifar10 data-cifar100 data-moby-dick data-bible data-emoji: venv ## fetch a data set into DATA_DIR
 	$(ksweep) data $(@:data-%=%) --data-dir $(call quote,$(or $(DATA_DIR),data))
 
 data-text: data-moby-dick data-bible ## fetch both texts into DATA_DIR
+data-split: venv        ## split the embeddings NAME by image: NAME_train, NAME_val, NAME_test, NAME_tuning; VAL= TEST= TUNING= SEED=
+	$(ksweep) data-split $(call quote,$(or $(NAME),$(error make data-split: which? NAME=coco for DATA_DIR/coco_image_embeddings.pt))) $(split_flags)
 
 ## Configuration
 .PHONY: menuconfig nconfig guiconfig xconfig gconfig config oldconfig olddefconfig defconfig savedefconfig
@@ -208,6 +214,10 @@ mrproper:               ## clean, .config and VENV too; with SURE=1 all sweeps i
 #: TRACKER=       tracker of sweep-track: tensorboard, mlflow, wandb, trackio
 #: PORT=          port of report-serve on this machine (8080; 0: any free one)
 #: DEFCONFIG=     preset, for defconfig
+#: NAME=          embeddings that data-split splits: DATA_DIR/NAME_image_embeddings.pt and its two siblings
+#: VAL= TEST= TUNING=  share of the images for validation (0.1), for test (0.2), and of those for training in NAME_tuning (0.2)
+#: SEED=          seed of data-split (42)
+#: RUN=           run directory that gallery draws
 #: DATA_DIR=      where data sets lie (data)
 #: DRY_RUN=1      print what would run, and stop
 #: YES=1          run a plan of more than CONFIG_SWEEP_MAX_RUNS runs

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from ksweep.contract.config import RunConfig
 from ksweep.contract.errors import ConfigError
 from ksweep.data.loader import Batches
-from ksweep.data.pairs import load_pairs
+from ksweep.data.pairs import PARTS, load_pairs
 from ksweep.train.device import Compute
 from ksweep.train.task import AnyPart, Part, Selection, Task, read_batch_size, read_num_batches
 from models.heads.model import Heads, Projected, scaled
@@ -26,7 +26,8 @@ class Retrieval(Task):
     """An example is a caption with its image; selected by `r1_mean` on validation, at a tie by the lower loss.
 
     The loss compares the pairs of a batch with each other, so its value depends on BATCH_SIZE, and with GRAD_ACCUMULATION each
-    part of a batch is compared within itself. Embeddings lie on the device once.
+    part of a batch is compared within itself. Embeddings lie on the device once, each image once. The target of a caption is the
+    number of its image, counted through the parts: no image of validation has the number of one that is in the loss's queue.
     """
 
     selection = Selection(by="r1_mean", is_maximized=True, then="val_loss")
@@ -37,16 +38,17 @@ class Retrieval(Task):
         head, loss = read_head(cfg), read_loss(cfg)
         self.data = load_pairs(cfg).to(compute.device)
         self.name = self.data.name
-        self._batch_size = read_batch_size(cfg, len(self.data.train), self.name)
+        num_train = len(self.data.train.texts)
+        self._batch_size = read_batch_size(cfg, num_train, self.name)
         self._settings = {"head": asdict(head), "loss": asdict(loss)}
         self.train_batches = self._batches(
             "train",
             self._batch_size,
             generator=order,
-            num_batches=read_num_batches(cfg, len(self.data.train), self._batch_size),
+            num_batches=read_num_batches(cfg, num_train, self._batch_size),
         )
         try:
-            model = Heads(head, loss, image_dim=self.data.images.shape[1], text_dim=self.data.texts.shape[1])
+            model = Heads(head, loss, image_dim=self.data.train.images.shape[1], text_dim=self.data.train.texts.shape[1])
         except ValueError as error:
             raise ConfigError(f"{cfg.source}: {error}") from None
         self.model = model.to(compute.device)
@@ -55,18 +57,35 @@ class Retrieval(Task):
     def _heads(self) -> Heads:
         return cast(Heads, self.model)
 
+    def _first_image(self, part: AnyPart) -> int:
+        """The number of the part's first image."""
+        return sum(len(self.data.part(name).images) for name in PARTS[: PARTS.index(part)])
+
     def _batches(self, part: AnyPart, batch_size: int, **order: Any) -> Batches:
         """Captions [B, text_dim] and the image of each, int64 [B]."""
-        rows, device = getattr(self.data, part), self._compute.device
-        return Batches(self.data.texts, self.data.image_of_text, rows, batch_size=batch_size, device=device, **order)
+        data, device = self.data.part(part), self._compute.device
+        images = data.image_of_text + self._first_image(part)
+        rows = torch.arange(len(data.texts), device=device)
+        return Batches(data.texts, images, rows, batch_size=batch_size, device=device, **order)
 
     @property
     def is_validated(self) -> bool:
-        return len(self.data.val) > 0
+        return len(self.data.val.texts) > 0
+
+    @property
+    def answering(self) -> nn.Module:
+        return nn.ModuleList([self._heads.image_head, self._heads.text_head])
 
     def loss(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        projected: Projected = network(self.data.images[targets], inputs)
-        return cast(Tensor, self._heads.loss(projected.images, projected.texts, targets))
+        """Of examples of the training part; those of another one are no rows of its images, and an error."""
+        return self._loss(network, "train", inputs, targets)
+
+    def _loss(self, network: nn.Module, part: AnyPart, texts: Tensor, image_ids: Tensor) -> Tensor:
+        projected: Projected = network(*self.arguments(part, texts, image_ids))
+        return cast(Tensor, self._heads.loss(projected.images, projected.texts, image_ids))
+
+    def arguments(self, part: AnyPart, inputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        return self.data.part(part).images[targets - self._first_image(part)], inputs
 
     def examples(
         self, part: AnyPart, batch_size: int, *, generator: Generator | None = None, num_batches: int | None = None
@@ -81,13 +100,12 @@ class Retrieval(Task):
         batches = self._batches(part, self._batch_size)
         for texts, image_ids in batches:
             with self._compute.forward_format():
-                loss_sum += self.loss(self.model, texts, image_ids).double() * len(texts)
-        rows = getattr(self.data, part)
-        gallery, image_of_text = self.data.image_of_text[rows].unique(return_inverse=True)
+                loss_sum += self._loss(self.model, part, texts, image_ids).double() * len(texts)
+        data = self.data.part(part)
         found = retrieval_metrics(
-            self._project(self._heads.image_head, self.data.images[gallery]),
-            self._project(self._heads.text_head, self.data.texts[rows]),
-            image_of_text,
+            self._project(self._heads.image_head, data.images),
+            self._project(self._heads.text_head, data.texts),
+            data.image_of_text,
         )
         named = found if part == "val" else {f"test_{name}": value for name, value in found.items()}
         return {f"{part}_loss": loss_sum.item() / batches.num_examples, **named}
@@ -100,7 +118,7 @@ class Retrieval(Task):
     def measure_selected(self, micro_batch: int) -> dict[str, float]:
         """`num_parameters` of both heads; `ms_per_1k_embeddings`: milliseconds to project 1,000 images and 1,000 captions."""
         self.model.eval()
-        images, texts = self.data.images[:1000], self.data.texts[:1000]
+        images, texts = self.data.train.images[:1000], self.data.train.texts[:1000]
         times = []
         for _ in range(NUM_TIMED + 1):  # the first warms up
             start = time.perf_counter()
@@ -116,8 +134,8 @@ class Retrieval(Task):
 
     def effective(self) -> dict[str, Any]:
         return {
-            "num_examples": {part: len(getattr(self.data, part)) for part in ("train", "val", "test")},
-            "num_images": len(self.data.images),
+            "num_examples": {part: len(self.data.part(part).texts) for part in PARTS},
+            "num_images": sum(len(self.data.part(part).images) for part in PARTS),
             "data_digest": self.data.digest,
             "achievable_r1": self.data.achievable_r1,
             **self._settings,

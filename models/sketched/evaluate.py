@@ -19,7 +19,7 @@ NUM_PAIRS = 25  # of timings: enough for an interval of a few percent on a machi
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Of one network: `scores` by metric (val_acc, test_loss, ...), sizes, operations of one example."""
+    """Of one network: `scores` by metric (val_acc, test_loss, ...), sizes of what gives answers, operations of one example."""
 
     scores: Mapping[str, float]
     sizes: Sizes
@@ -45,48 +45,50 @@ class Evaluation:
         for part in self.parts[1:]:
             scores |= self.task.score(part, self._micro_batch)
         with torch.no_grad():
-            flops = count_flops(network, self._inputs(1))
-        return Measured(scores=scores, sizes=sizes(network), flops=flops), calls
+            flops = count_flops(network, *self._arguments(1))
+        return Measured(scores=scores, sizes=sizes(self.task.answering), flops=flops), calls
 
     def compare(self, new: nn.Module, dense: nn.Module, batch_size: int) -> tuple[Comparison, int]:
         """Time of evaluating one batch, the two in turns, with as many threads as the run has; and the examples of the batch."""
-        inputs = self._inputs(batch_size)
-        device = inputs.device
+        arguments = self._arguments(batch_size)
+        device = arguments[0].device
         num_threads = torch.get_num_threads()
         comparison = compare(
-            self._evaluating(new, inputs),
-            self._evaluating(dense, inputs),
+            self._evaluating(new, arguments),
+            self._evaluating(dense, arguments),
             num_pairs=NUM_PAIRS,
             num_threads=num_threads,
             device=device,
         )
-        return comparison, len(inputs)
+        return comparison, len(arguments[0])
 
-    def calibration(self, num_batches: int, seed: int) -> list[Tensor]:
-        """Inputs of random training examples, not augmented, in batches of what training put through the network at once."""
+    def calibration(self, num_batches: int, seed: int) -> list[tuple[Tensor, ...]]:
+        """Arguments of the network for random training examples, not augmented, in batches of what training put through it at
+        once."""
         generator = torch.Generator().manual_seed(seed)
         batches = self.task.examples("train", self._micro_batch, generator=generator, num_batches=num_batches)
-        return [inputs for inputs, _ in batches]
+        return [self.task.arguments("train", inputs, targets) for inputs, targets in batches]
 
     @torch.no_grad()
-    def show(self, network: nn.Module, batches: Sequence[Tensor]) -> None:
-        """Evaluate the network on these inputs, every layer of it."""
+    def show(self, network: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
+        """Evaluate the network on these arguments, every layer of it."""
         network.eval()
         self.task.model = network
         with self.task.calling_all_layers():
-            for inputs in batches:
+            for arguments in batches:
                 with self._compute.forward_format():
-                    network(inputs)
+                    network(*arguments)
 
-    def _inputs(self, batch_size: int) -> Tensor:
-        return next(iter(self.task.examples(self.parts[0], batch_size)))[0]
+    def _arguments(self, batch_size: int) -> tuple[Tensor, ...]:
+        inputs, targets = next(iter(self.task.examples(self.parts[0], batch_size)))
+        return self.task.arguments(self.parts[0], inputs, targets)
 
-    def _evaluating(self, network: nn.Module, inputs: Tensor) -> Callable[[], Any]:
+    def _evaluating(self, network: nn.Module, arguments: tuple[Tensor, ...]) -> Callable[[], Any]:
         network.eval()
 
         @torch.no_grad()
         def evaluate() -> Any:
             with self._compute.forward_format():
-                return network(inputs)
+                return network(*arguments)
 
         return evaluate

@@ -40,10 +40,12 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All layers of all groups, in the order of the network; `others`: those that no group has."""
+    """All layers of all groups, in the order of the network; `others`: those that no group has; `own_forward`: linear and
+    convolutional ones that no group can have, since they compute something of their own."""
 
     layers: tuple[Planned, ...]
     others: tuple[str, ...] = field(default=())
+    own_forward: tuple[str, ...] = field(default=())
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -89,7 +91,7 @@ def _read_size(cfg: RunConfig, symbol: str, *, by_rank: bool) -> dict[str, int]:
 def make_plan(model: nn.Module, groups: Sequence[Group], method: str, source: str) -> Plan:
     """What becomes of each layer. ConfigError for a group without layers, a layer of two groups, a size that cannot be built,
     tied weights, and when something is asked for and no layer would store less than dense; `source` is the file that asks."""
-    names = _compressible(model)
+    names, own_forward = _compressible(model)
     found = {group.number: [name for name in names if re.search(group.pattern, name)] for group in groups}
     for group in groups:
         where = f"{source}: CONFIG_SKETCHED_GROUP{group.number}_LAYERS"
@@ -104,13 +106,16 @@ def make_plan(model: nn.Module, groups: Sequence[Group], method: str, source: st
     if any(group.params for group in groups) and not any(layer.setting for layer in layers):
         reasons = "; ".join(f"{layer.name}: {layer.why_dense}" for layer in layers if layer.why_dense)
         raise ConfigError(f"{source}: nothing would be compressed, take a smaller size or 0 for the dense network: {reasons}")
-    return Plan(layers=layers, others=tuple(name for name in names if name not in of_group))
+    others = tuple(name for name in names if name not in of_group)
+    return Plan(layers=layers, others=others, own_forward=tuple(own_forward))
 
 
-def _compressible(model: nn.Module) -> list[str]:
-    """Linear and convolutional layers, and their subclasses that compute as these do."""
+def _compressible(model: nn.Module) -> tuple[list[str], list[str]]:
+    """Linear and convolutional layers and subclasses that compute as these do; and those that compute something else."""
     kinds = (nn.Linear, nn.Conv2d)
-    return [name for name, module in model.named_modules() if name and type(module).forward in [kind.forward for kind in kinds]]
+    found = {name: module for name, module in model.named_modules() if name and isinstance(module, kinds)}
+    names = [name for name, module in found.items() if type(module).forward in [kind.forward for kind in kinds]]
+    return names, [name for name in found if name not in names]
 
 
 def _planned(model: nn.Module, name: str, group: Group, method: str, tied: Mapping[str, tuple[str, ...]], source: str) -> Planned:

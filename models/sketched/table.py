@@ -63,6 +63,8 @@ def print_layers(rows: Sequence[dict[str, Any]], plan: Plan) -> None:
             print(f"{row['name']} stays dense: {row['why_dense']}")
     if plan.others:
         print(f"in no group, dense: {' '.join(plan.others)}")
+    if plan.own_forward:
+        print(f"with a forward of their own, which nothing here stands for, dense: {' '.join(plan.own_forward)}")
 
 
 def print_networks(metrics: Mapping[str, float], dense: Mapping[str, float]) -> None:

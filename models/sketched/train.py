@@ -102,8 +102,9 @@ def _compress(run: Run, dense: Dense, evaluation: Evaluation, plan: Plan, groups
         "dense_measured": theirs,
         "groups": [_effective_group(group, rows) for group in groups],
         "in_no_group": list(plan.others),
+        "own_forward": list(plan.own_forward),
         "sketch_seed": seed,
-        "calibration": {"part": "train", "num_examples": sum(map(len, batches))},
+        "calibration": {"part": "train", "num_examples": sum(len(arguments[0]) for arguments in batches)},
         "distillation": distillation,
         "timing": asdict(comparison) | {"unit": evaluation.task.unit, "batch": num_timed},
     }
@@ -125,18 +126,22 @@ def _go_on(run: Run) -> None:
 
 
 def _distill(
-    cfg: RunConfig, new: nn.Module, dense: nn.Module, replaced: Sequence[str], batches: Sequence[Tensor]
+    cfg: RunConfig, new: nn.Module, dense: nn.Module, replaced: Sequence[str], batches: Sequence[tuple[Tensor, ...]]
 ) -> dict[str, Any] | None:
     if not replaced or not (num_steps := cfg.int("SKETCHED_DISTILL_STEPS")):
         return None
     learning_rate = cfg.float("SKETCHED_DISTILL_LEARNING_RATE")
-    calls: list[Call] = [((inputs,), {}) for inputs in batches]
+    calls: list[Call] = [(arguments, {}) for arguments in batches]
     done = distill(new, dense, replaced, calls, num_steps=num_steps, learning_rate=learning_rate)
     print(f"distilled for {num_steps} steps: error of the outputs (share of their square) {done.before:.4g} -> {done.after:.4g}")
     return {"num_steps": num_steps, "learning_rate": learning_rate, **asdict(done)}
 
 
 def _errors(dense: nn.Module, new: nn.Module, replaced: Sequence[str], moments: Mapping[str, Moments]) -> dict[str, float]:
+    """Of each layer by itself, against the dense one on the inputs that the dense network gives it. After distillation it is no
+    measure of what the network lost and may be above 1: layers learn to give the network's outputs, from what compressed layers
+    before them give, and another scale or basis between two layers is as good to that end. `distillation` has the network's own
+    error before and after."""
     return {name: relative_error(dense.get_submodule(name), new.get_submodule(name), moments[name]) for name in replaced}
 
 

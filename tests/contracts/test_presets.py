@@ -96,9 +96,9 @@ def test_what_needs_fetched_data_has_a_smoke_sibling_of_as_many_points(name: str
 
 def kept(swept: dict[str, str]) -> dict[str, str]:
     """What a small sibling must sweep alike: all but how long and how large things are."""
-    return {
-        name: value for name, value in swept.items() if name not in ("PRUNING_WARMUP", "PRUNING_RAMP_END_EPOCH", "IMAGE_SIZE")
-    }
+    lengths = ("PRUNING_WARMUP", "PRUNING_RAMP_END_EPOCH")
+    sizes = ("IMAGE_SIZE", "BATCH_SIZE", "OUTPUT_DIM", "HIDDEN_DIM")
+    return {name: value for name, value in swept.items() if name not in (*lengths, *sizes)}
 
 
 # Not models/sketched: what it compresses is a run of one of these, by any of their presets.

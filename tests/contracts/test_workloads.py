@@ -40,8 +40,7 @@ def test_every_folder_is_a_model() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_folder_holds_the_same_files_as_any_other(model: str) -> None:
-    # The heads are no one network that maps inputs to outputs, which is what models/sketched compresses.
-    names = FILES + FILES_OF_TRAINED if model in TRAINED and model != "heads" else FILES
+    names = FILES + FILES_OF_TRAINED if model in TRAINED else FILES
     assert [name for name in names if not (ROOT / "models" / model / name).is_file()] == []
 
 

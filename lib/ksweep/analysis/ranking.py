@@ -158,8 +158,8 @@ class Ranking:
 
     def tests_of(self, groups: Sequence[Group]) -> list[str]:
         """The test metrics that tell how good these settings are, of those that they have: test_ppl where a goal is made of
-        val_ppl, and test_acc."""
-        names = [name for goal in self.objectives.goals for name in goal.names if name.startswith("val_")]
+        val_ppl, test_r1_mean of r1_mean, and test_acc."""
+        names = [name for goal in self.objectives.goals for name in goal.names]
         tests = dict.fromkeys([*(f"test_{name.removeprefix('val_')}" for name in names), "test_acc"])
         return [name for name in tests if any(group.over(name).n for group in groups)]
 

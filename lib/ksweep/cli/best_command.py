@@ -33,6 +33,7 @@ from ksweep.sweep.sweep import config_values
 # many runs.
 KEPT = (
     *("SWEEP_OBJECTIVE", "SWEEP_DIRECTION", "SWEEP_CONSTRAINTS", "SWEEP_AGGREGATE", "SWEEP_CALLBACK", "SWEEP_PARALLEL_JOBS"),
+    "SWEEP_THREADS",
     *("SWEEP_RUN_TIMEOUT", "SWEEP_SILENCE_TIMEOUT", "SWEEP_RETRIES", "SWEEP_KEEP_CHECKPOINTS", "SWEEP_LAUNCH", "SWEEP_REPORT"),
 )
 WIDTH = 110  # of the lines at the head of the files

@@ -36,6 +36,7 @@ COMMANDS = {
     "check": "check configurations and range files; starts nothing",
     "why": "where each value of a configuration comes from",
     "data": "fetch a data set from a package registry",
+    "data-split": "split embedded images and captions by image",
 }
 
 

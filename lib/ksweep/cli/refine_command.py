@@ -23,7 +23,6 @@ from ksweep.cli.results_argument import add_results_argument, sweep_of
 from ksweep.cli.tree import Tree, say
 from ksweep.contract.errors import RequestError
 from ksweep.contract.sweepfile import SweepRecord
-from ksweep.kconfig.functions import declared_aliases
 from ksweep.kconfig.limits import limits_of
 from ksweep.space.axes import Axis, Row
 from ksweep.space.rangefile import RangeFile
@@ -206,10 +205,10 @@ def _file_of(tree: Tree, record: SweepRecord) -> RangeFile:
     path = Path(record.range_file or record.name)
     text = record.range_text
     if path.suffix in (".yaml", ".yml"):
+        from ksweep.kconfig.names import yaml_names
         from ksweep.space.yamlspace import range_text_from_yaml
 
-        names = {symbol.name for symbol in tree.kconf.unique_defined_syms}
-        yaml_text = range_text_from_yaml(text, path, names, declared_aliases(tree.kconf)).text
+        yaml_text = range_text_from_yaml(text, path, yaml_names(tree.kconf)).text
         text = "\n".join(line for line in yaml_text.splitlines() if line.startswith("CONFIG_")) + "\n"
         path = path.with_suffix("")
     file = tree.parse_range(text, path)

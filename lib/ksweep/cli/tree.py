@@ -11,7 +11,6 @@ from kconfiglib import Kconfig
 
 from ksweep.contract.errors import RequestError
 from ksweep.contract.provenance import git_state
-from ksweep.kconfig.functions import declared_aliases
 from ksweep.kconfig.presets import find_preset
 from ksweep.kconfig.resolve import Expansion, Overrides, Resolver
 from ksweep.kconfig.tree import load_tree, tree_hash
@@ -72,10 +71,10 @@ class Tree:
         """A range file of this text; one that ends in .yaml is a search space as Optuna's users write it."""
         if path.suffix not in (".yaml", ".yml"):
             return parse_range_text(text, path, self.find_preset)
+        from ksweep.kconfig.names import yaml_names
         from ksweep.space.yamlspace import range_text_from_yaml
 
-        names = {symbol.name for symbol in self.kconf.unique_defined_syms}
-        space = range_text_from_yaml(text, path, names, declared_aliases(self.kconf))
+        space = range_text_from_yaml(text, path, yaml_names(self.kconf))
         for note in space.notes:
             say(note)
         return replace(parse_range_text(space.text, path, self.find_preset), text=text)

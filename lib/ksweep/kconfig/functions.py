@@ -18,6 +18,10 @@ And further names by which a search space in YAML may call a symbol, in its entr
 
             $(alias,LEARNING_RATE,lr)
 
+One of a member of a choice is a further word for it, beside the one that the string behind the choice has:
+
+            $(alias,HEAD_LOSS_SELECT_SOFTMAX,softmax_infonce)
+
 kconfiglib finds this module by the environment variable KCONFIG_FUNCTIONS and calls the functions while it parses; they expand
 to nothing.
 """

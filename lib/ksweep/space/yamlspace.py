@@ -4,13 +4,15 @@
   n_trials, n_jobs, timeout, max_epochs, max_patience  SWEEP_TRIALS, SWEEP_PARALLEL_JOBS, SWEEP_MAX_WALL_TIME, NUM_EPOCHS,
                                                        EARLY_STOPPING_PATIENCE
   pruner: {min_resource, reduction_factor,             successive halving of live runs: SWEEP_PRUNER=asha, SWEEP_ETA, and
-           min_early_stopping_rate}                    SWEEP_MIN_RESOURCE = min_resource * reduction_factor^rate
+           min_early_stopping_rate}                    SWEEP_MIN_RESOURCE = min_resource * reduction_factor^rate, the first
+                                                       rung; one that is not below max_epochs stops no run, and is left out
   search_space:
     <name>: {type: categorical, choices: [...]}        a|b|c
     <name>: {type: float | int, low, high, log, step}  uniform, loguniform, int, logint; a float with a step is low:step:high
 
 A name is a symbol in small letters, or an alias that is declared beside it: $(alias,LEARNING_RATE,lr). Conditions are not
-written here: a symbol whose `depends on` does not hold at a point is left out there.
+written here: a symbol whose `depends on` does not hold at a point is left out there. An alias of a choice's member is a further
+word for it among `choices`.
 
 Each assignment stands on the line of its key, so that whatever is said of it later names the line of the YAML file; behind it
 stands the YAML itself, as a comment.
@@ -32,12 +34,13 @@ from ksweep.space.values import ValueProblem, decimal_text, parse_decimal, value
 _IGNORED = {
     "study_name": "a sweep is named after its file",
     "storage": "a sweep keeps its study in its own directory",
-    "base_data_dir": "CONFIG_DATA_DIR says where data lies",
-    "data": "CONFIG_DATASET says which data is used",
+    "base_data_dir": "CONFIG_DATA_DIR says where data lies; to set it here: data_dir: {choices: [<path>]} in search_space",
+    "data": "CONFIG_DATASET says which data is used; to set it here: dataset: {choices: [<its word>]} in search_space",
 }
 _STUDY = ("n_trials", "n_jobs", "timeout", "max_epochs", "max_patience", "pruner", "search_space")
-_PRUNER = ("min_resource", "reduction_factor", "min_early_stopping_rate")
+_PRUNER = ("min_resource", "reduction_factor", "min_early_stopping_rate", "type")
 _TYPES = ("categorical", "float", "int")
+_PRUNER_TYPE = "SuccessiveHalvingPruner"
 _PARAMETER = ("type", "choices", "low", "high", "log", "step")
 _BOOL, _NULL = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"
 
@@ -52,12 +55,20 @@ class YamlSpace:
     notes: tuple[str, ...] = ()
 
 
-def range_text_from_yaml(text: str, path: Path, symbols: Collection[str], aliases: Mapping[str, str]) -> YamlSpace:
-    """The range file that the YAML `text` of the file at `path` amounts to.
-
-    `symbols`: the names of all symbols there are; `aliases`: further names -> symbols. RequestError with every problem.
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """What a search space may say: the names of all `symbols`; `aliases`, further names -> symbols; `words`: of a string that
+    follows a choice, further words -> those that it has.
     """
-    reader = _Reader(path, symbols, aliases)
+
+    symbols: Collection[str]
+    aliases: Mapping[str, str]
+    words: Mapping[str, Mapping[str, str]]
+
+
+def range_text_from_yaml(text: str, path: Path, names: Names) -> YamlSpace:
+    """The range file that the YAML `text` of the file at `path` amounts to. RequestError with every problem."""
+    reader = _Reader(path, names)
     reader.read(text)
     if reader.problems:
         raise RequestError(*(f"{path}:{line}: {problem}" for line, problem in sorted(reader.problems)))
@@ -65,8 +76,8 @@ def range_text_from_yaml(text: str, path: Path, symbols: Collection[str], aliase
 
 
 class _Reader:
-    def __init__(self, path: Path, symbols: Collection[str], aliases: Mapping[str, str]) -> None:
-        self._path, self._symbols, self._aliases = path, symbols, aliases
+    def __init__(self, path: Path, names: Names) -> None:
+        self._path, self._names = path, names
         self.problems: list[tuple[int, str]] = []
         self.notes: list[str] = []
         self._lines: dict[int, str] = {}
@@ -86,9 +97,9 @@ class _Reader:
                 self.problems.append((1, "search_space: found none, allowed: search_space: {<name>: {type: ...}}; write one"))
         else:
             self._read_search_space(*study["search_space"])
-        self._read_study(study)
+        max_epochs = self._read_study(study)
         if "pruner" in study:
-            self._read_pruner(*study["pruner"])
+            self._read_pruner(*study["pruner"], max_epochs)
         self._put(1, "SWEEP_STRATEGY", "tpe")
 
     def range_text(self, text: str) -> str:
@@ -107,12 +118,13 @@ class _Reader:
 
     # -- the parts ---------------------------------------------------------------------------------------------
 
-    def _read_study(self, study: _Entries) -> None:
+    def _read_study(self, study: _Entries) -> Decimal | None:
+        """max_epochs, where it is there and right."""
         for name, why in _IGNORED.items():
             if name in study:
                 self.notes.append(f"{self._path}:{study[name][0]}: {name} has no effect here: {why}")
         self._read_number(study, "n_trials", "SWEEP_TRIALS", lowest=1)
-        self._read_number(study, "max_epochs", "NUM_EPOCHS", lowest=1)
+        max_epochs = self._read_number(study, "max_epochs", "NUM_EPOCHS", lowest=1)
         self._read_number(study, "max_patience", "EARLY_STOPPING_PATIENCE", lowest=0)
         if "n_jobs" in study and _is_scalar(study["n_jobs"][1], "-1"):
             self._put(study["n_jobs"][0], "SWEEP_PARALLEL_JOBS", "0")  # Optuna's word for as many as there are
@@ -123,29 +135,42 @@ class _Reader:
             seconds = Decimal(0) if node.tag == _NULL else self._number(node, "timeout", lowest=0, of="seconds, or null")
             if seconds is not None:
                 self._put(line, "SWEEP_MAX_WALL_TIME", str(math.ceil(seconds)))
+        return max_epochs
 
-    def _read_number(self, study: _Entries, name: str, symbol: str, *, lowest: int) -> None:
-        if name in study:
-            line, node = study[name]
-            number = self._number(node, name, lowest=lowest, is_whole=True)
-            if number is not None:
-                self._put(line, symbol, str(int(number)))
+    def _read_number(self, study: _Entries, name: str, symbol: str, *, lowest: int) -> Decimal | None:
+        if name not in study:
+            return None
+        line, node = study[name]
+        number = self._number(node, name, lowest=lowest, is_whole=True)
+        if number is not None:
+            self._put(line, symbol, str(int(number)))
+        return number
 
-    def _read_pruner(self, line: int, node: Node) -> None:
+    def _read_pruner(self, line: int, node: Node, max_epochs: Decimal | None) -> None:
         if node.tag == _NULL:
             return
         pruner = self._entries(node, "pruner", _PRUNER, line)
+        if "type" in pruner and not _is_text(kind := pruner["type"][1], _PRUNER_TYPE):
+            self.problems.append((pruner["type"][0], f"pruner: type: found {_shown(kind)}, allowed: {_PRUNER_TYPE}"))
         values = {"min_resource": 1, "reduction_factor": 4, "min_early_stopping_rate": 0}  # Optuna's own
         for name, lowest in (("min_resource", 1), ("reduction_factor", 2), ("min_early_stopping_rate", 0)):
             if name in pruner:
                 number = self._number(pruner[name][1], f"pruner: {name}", lowest=lowest, highest=10**9, is_whole=True)
                 values[name] = int(number or 0)
-        first = pruner.get("min_resource", (line, node))[0]
-        factor = pruner.get("reduction_factor", (line, node))[0]
-        self._put(line, "SWEEP_PRUNER", "asha")
-        self._put(factor, "SWEEP_ETA", str(values["reduction_factor"]))
+        factor = values["reduction_factor"]
         rate = min(values["min_early_stopping_rate"], 40)  # 2^40 is beyond any resource as it is
-        self._put(first, "SWEEP_MIN_RESOURCE", str(values["min_resource"] * values["reduction_factor"] ** rate))
+        first = values["min_resource"] * factor**rate
+        if max_epochs is not None and max_epochs <= first:
+            lowest = values["min_resource"]
+            change = f"min_early_stopping_rate: 0 puts it at {lowest}" if lowest < max_epochs else "take a lower min_resource"
+            self.notes.append(
+                f"{self._path}:{line}: pruner has no effect here: its first rung, min_resource * reduction_factor ^ "
+                f"min_early_stopping_rate, is epoch {first}, and max_epochs is {max_epochs}, so no run is stopped; {change}"
+            )
+            return
+        self._put(line, "SWEEP_PRUNER", "asha")
+        self._put(pruner.get("reduction_factor", (line, node))[0], "SWEEP_ETA", str(factor))
+        self._put(pruner.get("min_resource", (line, node))[0], "SWEEP_MIN_RESOURCE", str(first))
 
     def _read_search_space(self, line: int, node: Node) -> None:
         space = self._entries(node, "search_space", None, line)
@@ -161,16 +186,17 @@ class _Reader:
                 symbol = ""
             num_problems = len(self.problems)
             if parameter:
-                values = self._values(parameter, key, at)
+                values = self._values(parameter, key, at, self._names.words.get(symbol, {}))
                 if symbol and len(self.problems) == num_problems:
                     self._put(at, symbol, values)
 
     def _symbol(self, name: str) -> str:
         upper = name.removeprefix("CONFIG_").upper()
-        symbol = self._aliases.get(name) or (upper if upper in self._symbols else "")
+        aliases = self._names.aliases
+        symbol = aliases.get(name) or (upper if upper in self._names.symbols else "")
         if not symbol:
-            known = [*self._aliases, *(symbol.lower() for symbol in self._symbols)]
-            near = _near(name.lower(), known) or f"; aliases: {', '.join(sorted(self._aliases))}"
+            known = [*aliases, *(symbol.lower() for symbol in self._names.symbols)]
+            near = _near(name.lower(), known) or f"; aliases: {', '.join(sorted(aliases))}"
             raise ValueProblem(f"no symbol has this name or alias{near}")
         if symbol in self._named:
             raise ValueProblem(f"means {symbol}, as {self._named[symbol]} does; keep one of them")
@@ -179,7 +205,7 @@ class _Reader:
 
     # -- one parameter -----------------------------------------------------------------------------------------
 
-    def _values(self, parameter: _Entries, key: str, line: int) -> str:
+    def _values(self, parameter: _Entries, key: str, line: int, words: Mapping[str, str]) -> str:
         """What stands behind = in a range file; problems are added."""
         kind = self._type(parameter, key, line)
         wanted = {"categorical": ("choices",), "float": ("low", "high"), "int": ("low", "high")}.get(kind, ())
@@ -193,7 +219,9 @@ class _Reader:
                 self.problems.append((at, f"{key}: {name}: not of a {kind} parameter, which has {', '.join(wanted)}; remove it"))
         if any(name not in parameter for name in wanted) or not kind:
             return ""
-        return self._choices(parameter, key) if kind == "categorical" else self._numbers(parameter, key, is_whole=kind == "int")
+        if kind == "categorical":
+            return self._choices(parameter, key, words)
+        return self._numbers(parameter, key, is_whole=kind == "int")
 
     def _type(self, parameter: _Entries, key: str, line: int) -> str:
         if "type" not in parameter:
@@ -208,7 +236,7 @@ class _Reader:
         self.problems.append((at, f"{key}: type: found {_shown(node)}, allowed: {' '.join(_TYPES)}{near}"))
         return ""
 
-    def _choices(self, parameter: _Entries, key: str) -> str:
+    def _choices(self, parameter: _Entries, key: str, words: Mapping[str, str]) -> str:
         line, node = parameter["choices"]
         if not isinstance(node, SequenceNode) or not node.value:
             self.problems.append((line, f"{key}: choices: found {_shown(node)}, allowed: a list of values: [a, b]"))
@@ -216,7 +244,7 @@ class _Reader:
         texts: list[str] = []
         for item in node.value:
             try:
-                text = _choice(item)
+                text = words.get(word := _choice(item), word)
                 if text in texts:
                     raise ValueProblem(f"found {_shown(item)} twice; keep one")
                 texts.append(text)
@@ -318,6 +346,10 @@ def _is_true(node: Node) -> bool:
 
 def _is_scalar(node: Node, text: str) -> bool:
     return isinstance(node, ScalarNode) and node.style is None and node.value == text
+
+
+def _is_text(node: Node, text: str) -> bool:
+    return isinstance(node, ScalarNode) and node.value == text
 
 
 def _shown(node: Node | None) -> str:

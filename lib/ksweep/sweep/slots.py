@@ -33,12 +33,12 @@ def cuda_devices() -> list[str]:
     return [str(i) for i, line in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU "))]
 
 
-def make_slots(jobs: int, devices: list[str]) -> list[Slot]:
+def make_slots(jobs: int, threads: int, devices: list[str]) -> list[Slot]:
     """`jobs` places (0: one a device, or one a core without devices) spread evenly over the devices.
 
-    CPU threads of a place = cores / places: two runs with two threads each on two cores are several times slower than two
-    with one, because their thread pools wait for each other.
+    `threads`: CPU threads of a place; 0: cores / places. Two runs with two threads each on two cores are several times slower
+    than two with one, because their thread pools wait for each other.
     """
     count = jobs or len(devices) or cpu_cores()
-    threads = max(1, cpu_cores() // count)
+    threads = threads or max(1, cpu_cores() // count)
     return [Slot(number=i, device=devices[i % len(devices)] if devices else None, threads=threads) for i in range(count)]

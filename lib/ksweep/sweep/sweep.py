@@ -40,13 +40,13 @@ def config_values(text: str) -> dict[str, str]:
 
 
 def slots_for(values: Mapping[str, str], jobs: int | None, *, uses_devices: bool | None = None) -> list[Slot]:
-    """The places that a configuration's SWEEP_PARALLEL_JOBS asks for; `jobs` comes before the symbol.
+    """The places that a configuration's SWEEP_PARALLEL_JOBS and SWEEP_THREADS ask for; `jobs` comes before the symbol.
 
     `uses_devices`: whether any run may use a GPU; by default as this configuration's DEVICE says.
     """
     uses_devices = values.get("DEVICE") != "cpu" if uses_devices is None else uses_devices
     count = int(values.get("SWEEP_PARALLEL_JOBS", "0")) if jobs is None else jobs
-    return make_slots(count, cuda_devices() if uses_devices else [])
+    return make_slots(count, int(values.get("SWEEP_THREADS", "0")), cuda_devices() if uses_devices else [])
 
 
 def command_of(values: Mapping[str, str]) -> tuple[str, ...]:

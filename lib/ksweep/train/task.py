@@ -54,6 +54,11 @@ class Task(ABC):
         """How many of `unit` an example is."""
         return 1
 
+    @property
+    def answering(self) -> nn.Module:
+        """What of the model gives the answers; a loss with a state of its own, which only training needs, is no part of it."""
+        return self.model
+
     @abstractmethod
     def loss(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss of the examples of a batch, with its gradient. `network`: the model, compiled perhaps."""
@@ -72,6 +77,10 @@ class Task(ABC):
         self, part: AnyPart, batch_size: int, *, generator: Generator | None = None, num_batches: int | None = None
     ) -> Batches:
         """Examples as evaluation gets them, not augmented; in random order with a generator. `num_batches`: at most so many."""
+
+    def arguments(self, part: AnyPart, inputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        """What the network is called with for a batch of `examples` of that part."""
+        return (inputs,)
 
     def calling_all_layers(self) -> AbstractContextManager[None]:
         """Within it an evaluation calls every layer on all that it could see, whether or not it would skip some."""

@@ -99,6 +99,7 @@ class Assessor:
         self.calls = dict(calls)
         if self.example_inputs is not None:
             self._inputs = as_call(self.example_inputs)
+            _check_call(model.eval(), self._inputs)
         elif batches:
             self._inputs = batches[0]
 
@@ -251,12 +252,7 @@ class Times:
         with contextlib.ExitStack() as hooks:
             for name, fed in self._fed.items():
                 hooks.callback(model.get_submodule(name).register_forward_pre_hook(_keeper(fed), with_kwargs=True).remove)
-            try:
-                call()
-            except Exception as error:
-                raise RuntimeError(
-                    f"timing: the model cannot be called with example_inputs: {type(error).__name__}: {error}"
-                ) from error
+            _check_call(model, inputs)
         self.dense_seconds = seconds_of(call, num_threads=num_threads)
 
     def predicted(self, new: Mapping[str, nn.Module]) -> float:
@@ -279,6 +275,13 @@ def calling(model: nn.Module, inputs: Inputs) -> Callable[[], object]:
         return model(*args, **kwargs)
 
     return call
+
+
+def _check_call(model: nn.Module, inputs: Inputs) -> None:
+    try:
+        calling(model, inputs)()
+    except Exception as error:
+        raise RuntimeError(f"timing: the model cannot be called with example_inputs: {type(error).__name__}: {error}") from error
 
 
 def _keeper(fed: list[Tensor]) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:

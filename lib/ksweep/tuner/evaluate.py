@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ksweep.nn.replacement import count_calls
+from ksweep.nn.replacement import copied, count_calls
 
 Function = Callable[[nn.Module], Any]
 
@@ -62,7 +62,8 @@ class Evaluation:
 def evaluate(
     function: Function, model: nn.Module, *, replaced: Sequence[str], repeats: int = 1, timeout: float | None = None
 ) -> Evaluation:
-    """Calls `function(model)` `repeats` times. An exception, a value that is no finite number, and more than `timeout` seconds in
+    """Calls `function(model)` `repeats` times, with a copy of the model each time where there are several: one that trains its
+    model starts from the same weights in each. An exception, a value that is no finite number, and more than `timeout` seconds in
     all give an Evaluation with its reason; KeyboardInterrupt and SystemExit go through. What a failed function did to the model
     stays done. Nothing is left attached to the model.
 
@@ -78,7 +79,7 @@ def evaluate(
         try:
             with _time_limit(timeout):
                 for _ in range(repeats):
-                    values.append(_number(function(model)))
+                    values.append(_number(function(model if repeats == 1 else copied(model))))
         except _OutOfTime:
             reason = f"timeout: not through after {timeout:g} s"
         except Exception as error:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from ksweep.nn.calibration import Moments
-from ksweep.nn.compress import Setting, allowed_params, max_rank, num_stored, rank_of
+from ksweep.nn.compress import Setting, allowed_params, max_rank, num_stored, rank_of, why_not
+from ksweep.nn.random_feature_attention import RandomFeatureAttention
 from ksweep.nn.replacement import shared_names
 from ksweep.tuner.auto import auto_choices, why_no_choices
 from ksweep.tuner.layer_config import LayerConfig, TuningConfigs
 from ksweep.tuner.selectors import select
-from ksweep.tuner.specs import Categorical, Int, Spec, to_spec
+from ksweep.tuner.specs import Categorical, Float, Int, Spec, to_spec
 from ksweep.tuner.trials import Params
 
 Settings = Mapping[str, Setting]  # of the layers that are replaced; all others are dense
@@ -25,15 +26,12 @@ class Group:
     A layer that would store no less than it does stays dense under that point.
     """
 
+    name: str
+    """The layer, or all of them joined by "_", as results name it; by " + " where another layer or group has that name."""
     layers: Mapping[str, nn.Module]
     specs: Mapping[str, Spec]
     method: str
     copy_weights: bool
-
-    @property
-    def name(self) -> str:
-        """The layer, or all of them joined by "_", as results name it."""
-        return "_".join(self.layers)
 
     def settings(self, params: Params) -> Settings:
         """What the layers are replaced by at a point. ValueError where one cannot be built."""
@@ -82,15 +80,20 @@ class Selected:
 
     @property
     def method(self) -> str:
-        """The config's own, or what suits: the seed's estimator where weights are not kept, else activation-aware SVD."""
-        return self.config.method or ("activation-svd" if self.config.copy_weights else "sketch")
+        """See `_method`."""
+        return _method(self.config)
+
+
+def _method(config: LayerConfig) -> str:
+    """The config's own, or what suits: the seed's estimator where weights are not kept, else activation-aware SVD."""
+    return config.method or ("activation-svd" if config.copy_weights else "sketch")
 
 
 def select_layers(model: nn.Module, configs: TuningConfigs) -> tuple[list[Selected], dict[str, str]]:
-    """The layers of each config, and why some that are selected are left as they are (tied to others).
+    """The layers of each config, and why some that are selected are left as they are (tied to others, a forward of their own).
 
-    ValueError, naming config and layer, for a kind of layer that cannot be compressed, a parameter that it does not have, a layer
-    of two configs.
+    ValueError, naming config and layer, for a kind of layer that cannot be compressed, a parameter that it does not have, a value
+    that makes no sense in any layer, a layer of two configs.
     """
     modules, shared = dict(model.named_modules()), shared_names(model)
     selected, left, owner = [], {}, dict[str, int]()
@@ -108,6 +111,9 @@ def select_layers(model: nn.Module, configs: TuningConfigs) -> tuple[list[Select
             _check(where, modules[name], config)
             if name in shared:
                 left[name] = f"its weights are those of {', '.join(shared[name])} too, and stay so"
+                continue
+            if config.params != "auto" and (why := why_not(modules[name], _least(modules[name], config))):
+                left[name] = why
                 continue
             # Of a TransformerEncoderLayer it is the attention that is searched.
             called = f"{name}.self_attn" if isinstance(modules[name], nn.TransformerEncoderLayer) else name
@@ -131,11 +137,43 @@ def _check(where: str, layer: nn.Module, config: LayerConfig) -> None:
         raise ValueError(
             f'{where} has no parameter {", ".join(map(repr, unknown))}; allowed: {", ".join(allowed)}, or params="auto"'
         )
+    if why := _why_no_values(layer, config):
+        raise ValueError(f"{where}: {why}")
+
+
+def _least(layer: nn.Module, config: LayerConfig) -> Setting:
+    """One that every layer of its kind can have which can be replaced at all."""
+    name = "rank" if "rank" in allowed_params(layer) else "num_random_features"
+    return Setting(params={name: 1}, method="svd", copy_weights=config.copy_weights)
+
+
+def _why_no_values(layer: nn.Module, config: LayerConfig) -> str:
+    """Why the config has a value that no layer of this kind can have; "" for a rank that is too high for this one, which stays
+    dense under it."""
+    assert config.params != "auto"
+    specs = {name: to_spec(spec) for name, spec in config.params.items()}
+    for name, spec in specs.items():
+        values = [spec.low] if isinstance(spec, Int) else [spec] if isinstance(spec, Float) else spec.values()
+        kernels = RandomFeatureAttention.kernels if name == "kernel_fn" else None
+        if bad := [value for value in values if not (value in kernels if kernels else _is_count(value))]:
+            return f"{name}: found {bad[0]!r}, allowed: {' '.join(kernels) if kernels else 'whole numbers from 1'}"
+    if "num_random_features" in allowed_params(layer):
+        return "" if "num_random_features" in specs else "num_random_features: missing, allowed: whole numbers from 1"
+    if "rank" in specs and len(specs) > 1:
+        return "rank: found together with num_terms or low_rank; give one of the two"
+    if "rank" in specs and _method(config) == "sketch" and config.copy_weights:
+        return "rank: not a parameter of the method sketch; allowed: num_terms low_rank"
+    return ""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def make_groups(selected: Sequence[Selected], moments: Mapping[str, Moments]) -> tuple[list[Group], dict[str, str]]:
     """The groups of all configs, in their order and the model's; and why layers have none for which "auto" finds nothing."""
     groups, left = [], dict[str, str]()
+    taken = {name for of in selected for name in of.layers}
     for of in selected:
         choices = {}
         if of.config.params == "auto":
@@ -143,15 +181,12 @@ def make_groups(selected: Sequence[Selected], moments: Mapping[str, Moments]) ->
             left |= {name: why_no_choices(of.layers[name]) for name in choices if not choices[name]}
         layers = of.without(left).layers
         parts = [{name: layer} for name, layer in layers.items()] if of.config.separate else [layers] if layers else []
-        groups += [
-            Group(
-                layers=part,
-                specs=_specs(of.config, part, choices),
-                method=of.method,
-                copy_weights=of.config.copy_weights,
-            )
-            for part in parts
-        ]
+        for part in parts:
+            joined, is_single = "_".join(part), len(part) == 1
+            name = joined if is_single or joined not in taken else " + ".join(part)
+            taken.add(name)
+            specs, copy_weights = _specs(of.config, part, choices), of.config.copy_weights
+            groups.append(Group(name=name, layers=part, specs=specs, method=of.method, copy_weights=copy_weights))
     return groups, left
 
 

@@ -25,7 +25,7 @@ class OptunaSearch:
 
     `storage`: a URL as "sqlite:///tuning.db", or a storage of Optuna's; each finished trial is kept there, and with
     `load_if_exists` a tuning run goes on after the last one that was finished. There is a study a layer, `study_name`/<layer>.
-    ValueError for n_trials below 1.
+    ValueError for n_trials below 1, a seed below 0, no name, a storage that is none.
     """
 
     n_trials: int
@@ -45,8 +45,13 @@ class OptunaSearch:
         load_if_exists: bool = False,
         seed: int | None = None,
     ) -> None:
-        if not isinstance(n_trials, int) or n_trials < 1:
-            raise ValueError(f"n_trials: found {n_trials!r}, allowed: a whole number from 1")
+        for name, number, least in (("n_trials", n_trials, 1), ("seed", 0 if seed is None else seed, 0)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+                raise ValueError(f"{name}: found {number!r}, allowed: a whole number from {least}")
+        if not isinstance(study_name, str) or not study_name:
+            raise ValueError(f"study_name: found {study_name!r}, allowed: a name")
+        if not (storage is None or isinstance(storage, str) or hasattr(storage, "create_new_study")):
+            raise ValueError(f"storage: found {storage!r}, allowed: a URL as sqlite:///tuning.db, or a storage of Optuna's")
         self.n_trials, self.sampler, self.study_name, self.storage = n_trials, sampler, study_name, storage
         self.load_if_exists, self.seed = load_if_exists, 0 if seed is None else seed
         self.records = []

@@ -19,15 +19,15 @@ def draw(
     dense: Trial,
     trials: Sequence[Trial],
     *,
-    best: Mapping[str, Params],
+    best: Mapping[str, Params] | None,
     floor: float | None,
     path: str | None,
     show: bool,
     size: tuple[float, float] | None,
     max_cols: int,
 ) -> "Figure":
-    """A panel for each layer_name. `best`: params of the layers that were replaced in the end. `path`: where it is written, by
-    its ending; `show`: in a window, where one can be opened."""
+    """A panel for each layer_name. `best`: params of the layers that were replaced in the end, None before that is known. `path`:
+    where it is written, by its ending; `show`: in a window, where one can be opened."""
     import matplotlib
     import matplotlib.pyplot as plt
 
@@ -42,9 +42,9 @@ def draw(
     for name, panel in zip(names, axes.flat, strict=False):
         of_name = [trial for trial in trials if trial.layer_name == name]
         _panel(panel, name, dense, of_name, floor)
-        if chosen := [trial for trial in of_name if _is_chosen(trial, best)]:
+        if best is not None and (chosen := _chosen(name, dense, of_name, best)):
             panel.scatter(
-                *_places(chosen, dense), s=130, facecolors="none", edgecolors="#2ca02c", linewidths=1.6, label="chosen", zorder=4
+                *_places(chosen, dense), s=150, facecolors="none", edgecolors="#2ca02c", linewidths=1.6, label="chosen", zorder=4
             )
     for panel in axes.flat[len(names) :]:
         panel.set_visible(False)
@@ -58,6 +58,12 @@ def draw(
         plt.show()
     plt.close(figure)
     return figure
+
+
+def _chosen(name: str, dense: Trial, trials: Sequence[Trial], best: Mapping[str, Params]) -> list[Trial]:
+    """The trial as whose layers ended; dense where none of them was replaced; nothing where some were rolled back."""
+    layers = best if name == COMBINED else {layer for trial in trials for layer in trial.settings} & best.keys()
+    return [trial for trial in trials if _is_chosen(trial, best)] if layers else [dense]
 
 
 def _is_chosen(trial: Trial, best: Mapping[str, Params]) -> bool:
@@ -76,13 +82,14 @@ def _panel(panel: "Axes", name: str, dense: Trial, trials: Sequence[Trial], floo
         for trial in trials:
             told = " ".join(map(str, trial.params.values()))
             for x, y in zip(*_places([trial], dense), strict=True):
-                panel.annotate(told, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7, color="#555555")
+                panel.annotate(told, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=7, color="#555555")
     panel.scatter(*_places([dense], dense), marker="*", color="#d62728", s=110, label="dense", zorder=3)
     if floor is not None:
         panel.axhline(floor, color="#d62728", linewidth=0.8, linestyle="--", label="floor")
     failed = sum(trial.status is TrialStatus.FAILED for trial in trials)
     short = name if len(name) <= 44 else f"{name[:20]}...{name[-21:]}"
     panel.set_title(short + (f" ({failed} failed)" if failed else ""), fontsize=10)
+    panel.margins(x=0.06, y=0.12)  # so that what is written at the outermost points stays inside
     left, right = panel.get_xlim()
     around = _places([dense], dense)[0][0]
     least = 0.02 * abs(around)  # either way: closer than that, noise would look like a gain

@@ -46,7 +46,8 @@ class SKAutoTuner:
         optimization_eval_func: model -> speed, higher is better. None: the tuner's own, examples a second: see `assessor.py`.
             The seed's spelling `optmization_eval_func` means the same.
         search_algorithm: see OptunaSearch, the default.
-        num_runs_per_param: times that each function is called for a trial; the median counts, the spread is kept.
+        num_runs_per_param: times that each function is called for a trial, on the same weights each time, whatever it does to
+            the model; the median counts, the spread is kept.
         verbose: a line for each trial.
         relative_threshold: see accuracy_threshold.
         holdout_eval_func: model -> accuracy on data that accuracy_eval_func does not use. The combined model must pass there too,
@@ -299,7 +300,7 @@ class SKAutoTuner:
             print("nothing to draw yet: call tune(), or load_tuning_results(path)", flush=True)
             return None
         floor = self._assessor.goal.floor
-        best = {name: dict(setting.params) for name, setting in (self._best or {}).items()}
+        best = None if self._best is None else {name: dict(setting.params) for name, setting in self._best.items()}
         return draw(
             self.dense, self.trials, best=best, floor=floor, path=save_path, show=show_plot, size=figsize, max_cols=max_cols
         )

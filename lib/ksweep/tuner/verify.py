@@ -72,8 +72,7 @@ class Verifier:
             dense_accuracy, floor, accuracy = self.dense.accuracy, self.floor_of(self.dense.accuracy), chosen.accuracy
         else:
             held = replace(self.assessor, accuracy_func=self.holdout, measures_speed=False, goal=Goal(floor=None))
-            dense = self._kept("") or self._keep("", replace(held.dense(), layer_name=VERIFIED))
-            trials.append(dense)
+            trials.append(self._kept("") or self._keep("", replace(self._dense(held), layer_name=VERIFIED)))
             assert trials[0].accuracy is not None
             dense_accuracy = trials[0].accuracy
             floor = self.floor_of(dense_accuracy)
@@ -101,6 +100,12 @@ class Verifier:
             speeds=speeds,
         )
         return settings, verification, trials
+
+    def _dense(self, held: Assessor) -> Trial:
+        try:
+            return held.dense()
+        except RuntimeError as error:
+            raise RuntimeError(f"holdout_eval_func: {error}") from None
 
     def _accuracy(self, held: Assessor, settings: Settings, trials: list[Trial]) -> float | None:
         params = {f"{name}.{key}": value for name, setting in settings.items() for key, value in setting.params.items()}
@@ -146,7 +151,9 @@ class Verifier:
 
     def _why_no_gain(self, settings: Settings, timing: Comparison | None, speeds: tuple[float, float] | None) -> str:
         """Why the chosen model is no gain; empty when none of the measurements says so. The user's function has the say."""
-        if speeds is not None:
+        if self.assessor.speed_func is not None:
+            if speeds is None:
+                return f"optimization_eval_func gave no speed of the whole in {NUM_SPEED_PAIRS} calls"
             own, dense = speeds
             return f"the whole is slower than dense: speed {own:.5g} against {dense:.5g}" if own < dense else ""
         if timing is not None and timing.high < 1:

@@ -21,9 +21,11 @@ from ksweep.train.checkpoint import config_digest
 from ksweep.train.loop import train
 from models.lenet5.model import LeNet5
 from models.lenet5.train import build_task
+from models.resnet18.model import ResNet18
 from models.sketched.dense import dense_config
 from models.sketched.evaluate import Evaluation
 from models.sketched.model import Group, Plan, compress, make_plan, read_groups
+from models.sketched.table import print_layers
 from models.sketched.train import _build, compress_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -94,8 +96,7 @@ def test_dense_network_has_the_legal_configuration_that_it_would_have_alone(mode
 def test_every_model_says_which_layers_are_its_groups(model: str, tmp_path: Path) -> None:
     groups = read_groups(RunConfig(config_text(tmp_path / "asked", f"SKETCHED_MODEL={model}"), "config.txt"))
 
-    # The heads are no one network that maps inputs to outputs.
-    assert {path.parent.name for path in ROOT.glob("models/*/Kconfig.select")} - {"heads"} == set(MODELS)
+    assert {path.parent.name for path in ROOT.glob("models/*/Kconfig.select")} == set(MODELS)
     assert len(groups) >= 2
 
 
@@ -259,6 +260,60 @@ def test_distillation_brings_outputs_back(make_run) -> None:
     assert effective["num_steps"] == 40
     assert effective["after"] < 0.9 * effective["before"]
     assert result(distilled)["metrics"]["val_loss"] != result(plain)["metrics"]["val_loss"]
+
+
+HEADS = ("SKETCHED_MODEL=heads", "PAIR_IMAGES=400", "BATCH_SIZE=128", "SKETCHED_GROUP1_RANK=8", "SKETCHED_GROUP2_RANK=4")
+
+
+def test_two_heads_are_compressed_for_retrieval(tmp_path: Path) -> None:
+    asked = (*HEADS, "HEAD_LOSS=queue", "SKETCHED_DISTILL_STEPS=4", *SMALL[2:], *of_short_training(()))
+    text = config_text(tmp_path / "asked", *asked)
+    declared = set(RESOLVER.kconf.syms["SWEEP_METRICS"].str_value.split())
+    (tmp_path / "config_001").mkdir()
+    (tmp_path / "config_001" / "config.txt").write_text(text)
+    run, handler = Run(RunDir(tmp_path / "config_001"), attempt=1), signal.getsignal(signal.SIGTERM)
+    try:
+        assert compress_run(run) == 0
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    metrics, rows = result(run)["metrics"], layers(run)
+
+    assert set(metrics) == declared
+    assert {name: row["rank"] for name, row in rows.items()} == {
+        "image_head.body.0": 8,
+        "image_head.body.3": 8,
+        "text_head.body.0": 4,
+        "text_head.body.3": 4,
+    }
+    assert all(row["calls"] > 0 for row in rows.values())
+    assert metrics["params_stored"] == sum(row["num_stored"] for row in rows.values()), "the queue of the loss is no part of it"
+    dense = sum(row["num_dense"] for row in rows.values())
+    assert metrics["share_stored"] == pytest.approx(metrics["params_stored"] / dense)
+    assert metrics["dense_r1_mean"] == result_of_dense(run)["r1_mean"] != metrics["r1_mean"]
+    distillation = result(run)["effective"]["sketched"]["distillation"]
+    assert distillation["after"] < distillation["before"]
+
+
+def result_of_dense(run: Run) -> dict[str, float]:
+    """The metrics of the run that trained the network."""
+    (path,) = run.dir.path.parent.glob("dense_*/training_metrics.json")
+    metrics: dict[str, float] = json.loads(path.read_text())["metrics"]
+    return metrics
+
+
+def test_every_layer_of_a_resnet_that_is_left_out_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    model = ResNet18(3, 10, width=8, stem="cifar")
+    made = plan(model, ("^layer4", {"rank": 8}), ("^layer3", {}), ("^layer[12]", {"rank": 2}))
+    print_layers([], made)
+    said = capsys.readouterr().out
+
+    assert made.others == ("conv1", "fc")
+    assert made.own_forward == ("layer2.0.downsample.0",)
+    assert "in no group, dense: conv1 fc\n" in said
+    assert "with a forward of their own, which nothing here stands for, dense: layer2.0.downsample.0\n" in said
+    told_of = {*(layer.name for layer in made.layers), *made.others, *made.own_forward}
+    assert told_of == {name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    assert all(layer.setting or layer.why_dense or layer.group == 2 for layer in made.layers)
 
 
 def test_network_trained_on_its_validation_part_is_measured_on_the_test_part(make_run) -> None:

@@ -8,18 +8,23 @@ import pytest
 
 from ksweep.contract.errors import RequestError
 from ksweep.kconfig.functions import declared_aliases
+from ksweep.kconfig.names import yaml_names
 from ksweep.kconfig.resolve import Resolver
 from ksweep.kconfig.space import KconfigSpace
 from ksweep.kconfig.tree import load_tree
 from ksweep.space.axes import rounded
-from ksweep.space.rangefile import RangeFile, parse_range_text
-from ksweep.space.yamlspace import YamlSpace, range_text_from_yaml
+from ksweep.space.rangefile import RangeFile, parse_range_text, read_range_file
+from ksweep.space.yamlspace import Names, YamlSpace, range_text_from_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 PATH = Path("study.yaml")
 EXAMPLE = ROOT / "tests" / "data" / "lenet5-optuna.yaml"
-SYMBOLS = {"HEAD", "LEARNING_RATE", "DROPOUT", "BATCH_SIZE", "NUM_EPOCHS", "FLAG"}
-ALIASES = {"lr": "LEARNING_RATE", "head_type": "HEAD"}
+HEADS = ROOT / "tests" / "data" / "heads-optuna.yaml"  # as a public tuner of projection heads has it
+NAMES = Names(
+    symbols={"HEAD", "LEARNING_RATE", "DROPOUT", "BATCH_SIZE", "NUM_EPOCHS", "FLAG"},
+    aliases={"lr": "LEARNING_RATE", "head_type": "HEAD"},
+    words={"HEAD": {"linear_head": "linear"}},
+)
 
 
 def no_preset(name: str) -> Path:
@@ -27,7 +32,7 @@ def no_preset(name: str) -> Path:
 
 
 def convert(text: str) -> YamlSpace:
-    return range_text_from_yaml(text, PATH, SYMBOLS, ALIASES)
+    return range_text_from_yaml(text, PATH, NAMES)
 
 
 def assignments(text: str) -> dict[str, str]:
@@ -74,6 +79,13 @@ def test_parameter_is_an_axis_of_the_range_language(body: str, values: str) -> N
     assert parameter(body) == {"LEARNING_RATE": values}
 
 
+def test_further_word_of_a_choice_is_the_one_that_the_tree_has() -> None:
+    assert assignments("search_space: {head_type: {choices: [linear_head, deep]}}\n") == {"HEAD": "linear|deep"}
+    assert assignments("search_space: {lr: {choices: [linear_head]}}\n") == {"LEARNING_RATE": "linear_head"}
+    (twice,) = problems("search_space: {head_type: {choices: [linear, linear_head]}}\n")
+    assert twice == 'study.yaml:1: search_space: head_type: choices: found "linear_head" twice; keep one'
+
+
 def test_quoted_choices_come_out_of_the_range_parser_as_they_are() -> None:
     wanted = ["a b", "x|y", "1:1:3", 'say "#1"', "back\\slash", "log(1, 2, 3)"]
     text = convert(f"search_space: {{lr: {{choices: {json.dumps(wanted)}}}}}").text  # JSON is YAML
@@ -90,7 +102,7 @@ n_trials: 100
 n_jobs: 3
 storage: "sqlite:///optuna_study.db"
 timeout: 90.5
-max_epochs: 8
+max_epochs: 9
 max_patience: 2
 base_data_dir: /data
 data: {train_text: a.pt, val_text: b.pt}
@@ -102,7 +114,7 @@ search_space: {dropout: {type: float, low: 0, high: 0.3}}
         "SWEEP_TRIALS": "100",
         "SWEEP_PARALLEL_JOBS": "3",
         "SWEEP_MAX_WALL_TIME": "91",
-        "NUM_EPOCHS": "8",
+        "NUM_EPOCHS": "9",
         "EARLY_STOPPING_PATIENCE": "2",
         "SWEEP_PRUNER": "asha",
         "SWEEP_ETA": "4",
@@ -115,14 +127,38 @@ search_space: {dropout: {type: float, low: 0, high: 0.3}}
 
 
 @pytest.mark.parametrize(
+    ("max_epochs", "pruner", "note"),
+    [
+        (8, "{min_resource: 2, reduction_factor: 4, min_early_stopping_rate: 1}",
+         "is epoch 8, and max_epochs is 8, so no run is stopped; min_early_stopping_rate: 0 puts it at 2"),
+        (7, "{min_resource: 7, reduction_factor: 2}",
+         "is epoch 7, and max_epochs is 7, so no run is stopped; take a lower min_resource"),
+    ],
+)  # fmt: skip
+def test_pruner_whose_first_rung_is_not_before_the_last_epoch_is_left_out_with_a_note(
+    max_epochs: int, pruner: str, note: str
+) -> None:
+    text = f"max_epochs: {max_epochs}\npruner: {pruner}\nsearch_space: {{flag: {{choices: [true]}}}}\n"
+
+    assert assignments(text) == {"NUM_EPOCHS": str(max_epochs), "FLAG": "y"}
+    (found,) = convert(text).notes
+    assert found.startswith("study.yaml:2: pruner has no effect here: ")
+    assert found.endswith(note)
+    longer = text.replace(f"max_epochs: {max_epochs}", f"max_epochs: {max_epochs + 1}")
+    assert assignments(longer)["SWEEP_MIN_RESOURCE"] == str(max_epochs)
+    assert convert(longer).notes == ()
+
+
+@pytest.mark.parametrize(
     ("line", "found"),
     [
         ("timeout: null", {"SWEEP_MAX_WALL_TIME": "0"}),
         ("n_jobs: -1", {"SWEEP_PARALLEL_JOBS": "0"}),
         ("pruner: null", {}),
         ("pruner: {}", {"SWEEP_PRUNER": "asha", "SWEEP_ETA": "4", "SWEEP_MIN_RESOURCE": "1"}),
+        ("pruner: {type: SuccessiveHalvingPruner}", {"SWEEP_PRUNER": "asha", "SWEEP_ETA": "4", "SWEEP_MIN_RESOURCE": "1"}),
     ],
-    ids=["no time limit", "as many as there are", "no pruner", "Optuna's pruner"],
+    ids=["no time limit", "as many as there are", "no pruner", "Optuna's pruner", "Optuna's pruner by its name"],
 )
 def test_what_optuna_means_by_little(line: str, found: dict[str, str]) -> None:
     assert assignments(f"{line}\nsearch_space: {{flag: {{choices: [true]}}}}\n") == {**found, "FLAG": "y"}
@@ -131,8 +167,7 @@ def test_what_optuna_means_by_little(line: str, found: dict[str, str]) -> None:
 def test_every_assignment_stands_on_the_line_of_its_key() -> None:
     text = EXAMPLE.read_text()
     tree = load_tree(ROOT)
-    names = {symbol.name for symbol in tree.unique_defined_syms}
-    file = parse_range_text(range_text_from_yaml(text, PATH, names, declared_aliases(tree)).text, PATH, no_preset)
+    file = parse_range_text(range_text_from_yaml(text, PATH, yaml_names(tree)).text, PATH, no_preset)
     rows = text.splitlines()
     keys = {a.symbols[0]: rows[int(a.where.split(":")[1]) - 1].strip().partition(":")[0] for a in file.assignments}
 
@@ -160,8 +195,7 @@ def test_every_assignment_stands_on_the_line_of_its_key() -> None:
 def example(old: str = "", new: str = "") -> tuple[Resolver, RangeFile]:
     """The example, with one piece of its text replaced, as a request to Kconfig."""
     tree = load_tree(ROOT)
-    names = {symbol.name for symbol in tree.unique_defined_syms}
-    space = range_text_from_yaml(EXAMPLE.read_text().replace(old, new, 1), EXAMPLE, names, declared_aliases(tree))
+    space = range_text_from_yaml(EXAMPLE.read_text().replace(old, new, 1), EXAMPLE, yaml_names(tree))
     return Resolver(tree), parse_range_text(space.text, EXAMPLE, no_preset)
 
 
@@ -249,6 +283,7 @@ def test_wrong_parameter_is_named_with_what_is_allowed(body: str, problem: str) 
         ("{timeout: -1, S}", '1: timeout: found "-1", allowed: a number of seconds, or null, 0 or more'),
         ("{pruner: asha, S}", '1: pruner: found "asha", allowed: a mapping with min_resource, reduction_factor'),
         ("{pruner: {reduction_factor: 1}, S}", '1: pruner: reduction_factor: found "1", allowed: a whole number, 2 or more'),
+        ("{pruner: {type: MedianPruner}, S}", '1: pruner: type: found "MedianPruner", allowed: SuccessiveHalvingPruner'),
         ("{pruner: {eta: 3}, S}", "1: pruner: eta: no such key; allowed: min_resource reduction_factor"),
         ("{n_trials: 3}", "1: search_space: found none, allowed: search_space: {<name>: {type: ...}}; write one"),
         ("{search_space: {}}", "1: search_space: found nothing in it"),
@@ -296,3 +331,70 @@ def test_alias_is_declared_beside_its_symbol_and_means_one(tmp_path: Path) -> No
         load("$(alias,A,x)", "$(alias,B,x)")
     with pytest.raises(RequestError, match="found C, allowed: a symbol of this tree"):
         load("$(alias,C,x)")
+
+
+def heads(text: str) -> tuple[Resolver, RangeFile]:
+    tree = load_tree(ROOT)
+    return Resolver(tree), parse_range_text(range_text_from_yaml(text, PATH, yaml_names(tree)).text, PATH, no_preset)
+
+
+def axes_of(resolver: Resolver, file: RangeFile) -> tuple[dict[str, object], str]:
+    """Symbol -> what it may be; and the configuration with each axis at its default, without what only the file names."""
+    space = KconfigSpace(resolver, resolver.request(file, for_grid=False))
+    sampled = {axis.name: axis.sampled and (axis.sampled.low, axis.sampled.high, axis.sampled.is_log) for axis in space.axes}
+    return {axis.name: sampled[axis.name] or sorted(axis.values) for axis in space.axes}, space.base_text
+
+
+def test_study_of_a_public_tuner_of_heads_loads_as_it_is() -> None:
+    text = HEADS.read_text()
+    notes = range_text_from_yaml(text, PATH, yaml_names(load_tree(ROOT))).notes
+    axes, base = axes_of(*heads(text))
+
+    assert [note.split(":", 2)[2].split(" has no effect here")[0].strip() for note in notes] == [
+        "study_name", "storage", "base_data_dir", "data", "pruner",
+    ]  # fmt: skip
+    assert axes["HEAD_LOSS"] == [("queue",), ("sigmoid",), ("softmax",)]
+    assert axes["LEARNABLE_TEMP"] == [("n",), ("y",)]
+    for line in ('MODEL="heads"', "NUM_EPOCHS=8", "EARLY_STOPPING_PATIENCE=2", 'SWEEP_PRUNER="none"', "SWEEP_TRIALS=150"):
+        assert f"CONFIG_{line}\n" in base
+
+
+def test_study_of_a_public_tuner_searches_what_our_preset_for_files_of_ones_own_does() -> None:
+    resolver, _ = heads(HEADS.read_text())
+    preset = read_range_file(ROOT / "defconfigs" / "heads-embeddings-study", no_preset)
+
+    assert axes_of(*heads(HEADS.read_text()))[0] == axes_of(resolver, preset)[0]
+
+
+def test_default_study_is_the_same_in_yaml_and_as_a_range_file() -> None:
+    resolver, file = heads((ROOT / "models" / "heads" / "study.yaml").read_text())
+    preset = read_range_file(ROOT / "defconfigs" / "heads-study", lambda name: ROOT / "defconfigs" / name)
+
+    assert axes_of(resolver, file) == axes_of(resolver, preset)
+
+
+def test_focused_study_without_types_drops_the_head_counts_that_cannot_share_the_width() -> None:
+    resolver, file = heads("""\
+study_name: "attention_focused_tuning"
+search_space:
+  head_type:
+    choices: ['attention']
+  output_dim:
+    choices: [768, 1024, 1536]
+  num_heads:
+    choices: [8, 12, 16, 20]
+""")
+    expansion = resolver.walk(resolver.request(file, for_grid=False))
+
+    assert expansion.counts == {"cartesian": 12, "legal": 6, "distinct": 6}
+    assert {point.values["NUM_HEADS"] for point in expansion.points} == {"8", "16"}
+    assert all("the heads share the width of a token out evenly" in dropped.reason for dropped in expansion.illegal)
+    assert all('CONFIG_HEAD="attention"\n' in point.text for point in expansion.points)
+
+
+def test_alias_of_a_member_is_a_word_for_it_and_names_no_symbol() -> None:
+    names = yaml_names(load_tree(ROOT))
+
+    assert names.words["HEAD_LOSS"] == {f"{loss}_infonce": loss for loss in ("sigmoid", "softmax", "queue")}
+    assert names.aliases["loss_type"] == "HEAD_LOSS"
+    assert "softmax_infonce" not in names.aliases

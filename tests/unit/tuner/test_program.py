@@ -23,21 +23,27 @@ def start(log: Path, storage: str, *, die_after: int = 0, hash_seed: str) -> sub
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.parametrize("phases", [("second layer",), pytest.param(("combined", "verified"), marks=pytest.mark.slow)])
 def test_killed_run_goes_on_without_repeating_and_ends_as_if_it_had_not_been(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    phases: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(tmp_path / "whole.log", storage="", die_after=0)  # under the hash seed of this process, drawn anew for each run of tests
     whole = capsys.readouterr().out
+    in_full = (tmp_path / "whole.log").read_text().splitlines()
+    num_searched = sum(line.startswith("search") for line in in_full)
     storage, log = f"sqlite:///{tmp_path / 'tuning.db'}", tmp_path / "killed.log"
+    assert num_searched > 6 + 6, "no combination was evaluated"
+    assert len(in_full) == num_searched + 2, "no layer was rolled back"
 
-    killed = start(log, storage, die_after=9, hash_seed="7")  # in the second layer
-    assert killed.returncode == -9, killed.stderr
+    for phase in phases:  # each after its first evaluations
+        die_after = {"second layer": 9, "combined": 13, "verified": num_searched + 1}[phase]
+        killed = start(log, storage, die_after=die_after, hash_seed="7")
+        assert killed.returncode == -9, killed.stderr
+        assert log.read_text().splitlines() == in_full[:die_after], "a finished trial was evaluated again"
     finished = start(log, storage, hash_seed="1")
 
     assert finished.returncode == 0, finished.stderr
-    evaluated = log.read_text().splitlines()
-    assert len(set(evaluated)) == len(evaluated), "a finished trial was evaluated again"
-    assert evaluated == (tmp_path / "whole.log").read_text().splitlines()
+    assert log.read_text().splitlines() == in_full
     assert finished.stdout == whole
 
     names = optuna.get_all_study_names(storage)

@@ -12,7 +12,7 @@ from ksweep.tuner.specs import Categorical, Float, Int, Spec
 
 def group(*layers: nn.Module, method: str = "svd", **specs: Spec) -> Group:
     named = {f"layer{i}": layer for i, layer in enumerate(layers)}
-    return Group(layers=named, specs=specs, method=method, copy_weights=True)
+    return Group(name="_".join(named), layers=named, specs=specs, method=method, copy_weights=True)
 
 
 def draft(space: GroupSpace, **texts: str):  # type: ignore[no-untyped-def]

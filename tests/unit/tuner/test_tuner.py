@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,11 @@ from torch import nn
 
 from ksweep.nn.low_rank import LowRankLinear
 from ksweep.nn.sketched import SketchedLinear
-from ksweep.tuner import Categorical, Int, LayerConfig, OptunaSearch, SKAutoTuner, TuningConfigs, apply_saved
+from ksweep.tuner import Categorical, Float, Int, LayerConfig, OptunaSearch, SKAutoTuner, TuningConfigs, apply_saved
 from ksweep.tuner.assessor import Times
 from ksweep.tuner.evaluate import NeverCalled
 from ksweep.tuner.trials import TrialStatus
-from tests.unit.tuner.trained import accuracy_on, same_weights, smallness, trained
+from tests.unit.tuner.trained import accuracy_on, part, same_weights, smallness, trained
 
 RANKS = {"rank": Categorical([4, 8, 16, 24])}
 EvalFunc = Callable[[nn.Module], Any]
@@ -222,6 +223,82 @@ def test_exception_of_a_function_is_recorded_and_leaves_the_model_bit_identical(
     assert same_weights(made.apply_best_params(), model)
 
 
+@pytest.mark.parametrize("kind", ["exception", "nan", "none", "timeout"])
+@pytest.mark.parametrize(
+    ("phase", "num_replaced", "left"),
+    [("search", 1, 0), ("search", 2, 1), ("held", 2, 1), ("held", 1, 0), ("speed", 1, 0)],
+)
+def test_fault_in_any_phase_is_recorded_and_leaves_the_model_bit_identical(
+    phase: str, num_replaced: int, left: int, kind: str
+) -> None:
+    """`num_replaced`: the fault is with so many layers replaced, or more; `left`: layers that stay replaced all the same."""
+    model = trained()
+
+    def faulty(at: str, function: EvalFunc) -> EvalFunc:
+        def evaluate(given: nn.Module) -> Any:
+            value = function(given)
+            if at != phase or sum(isinstance(layer, LowRankLinear) for layer in given) < num_replaced:
+                return value
+            with torch.no_grad():
+                given[4].weight.zero_()
+            given.train()
+            while kind == "timeout":
+                pass
+            if kind == "exception":
+                raise RuntimeError("out of memory")
+            return math.nan if kind == "nan" else None
+
+        return evaluate
+
+    made = tuner(
+        model,
+        params={"rank": [16, 24]},
+        accuracy_eval_func=faulty("search", accuracy_on("search")),
+        holdout_eval_func=faulty("held", accuracy_on("held")),
+        optimization_eval_func=faulty("speed", smallness),
+        accuracy_threshold=0.9,
+        evaluation_timeout=0.15 if kind == "timeout" else None,
+    )
+    best = made.tune()
+
+    assert sum(bool(of["params"]) for of in best.values()) == left
+    words = {"exception": "out of memory", "nan": "returned nan", "none": "returned None", "timeout": "not through after"}
+    failed = [trial for trial in made.trials if words[kind] in trial.reason]
+    assert failed
+    assert all(trial.status is TrialStatus.FAILED for trial in failed)
+    if phase == "held":
+        assert made.verification is not None
+        assert words[kind] in " ".join(made.verification.rolled_back.values())
+    assert same_weights(model, trained())
+    assert not any(module.training or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("of_dense", [True, False])
+def test_speed_that_fails_in_the_verification_alone_is_no_gain(of_dense: bool) -> None:
+    is_searched = False
+
+    def speed(model: nn.Module) -> Any:
+        return None if is_searched and isinstance(model[2], LowRankLinear) is not of_dense else smallness(model)
+
+    def held(model: nn.Module) -> float:
+        nonlocal is_searched
+        is_searched = True
+        return accuracy_on("held")(model)
+
+    made = tuner(layers=["2"], optimization_eval_func=speed, holdout_eval_func=held, accuracy_threshold=0.9)
+
+    assert made.tune()["2"]["params"] == {}
+    assert made.verification is not None
+    assert "gave no speed of the whole" in made.verification.rolled_back["2"]
+
+
+def test_dense_model_without_an_accuracy_on_held_out_data_is_told_by_the_function() -> None:
+    made = tuner(holdout_eval_func=lambda model: math.nan)
+
+    with pytest.raises(RuntimeError, match="holdout_eval_func: the dense model could not be measured: the function returned nan"):
+        made.tune()
+
+
 def test_evaluation_that_takes_too_long_is_a_failed_trial() -> None:
     accuracy = accuracy_on("search")
 
@@ -266,6 +343,68 @@ def test_repeats_are_told_by_their_median_and_spread() -> None:
 
     assert {trial.accuracy for trial in made.trials} == {0.5}
     assert all(trial.accuracy_spread == pytest.approx(0.7) for trial in made.trials)
+
+
+def test_repeats_start_from_the_same_weights_whatever_the_function_does_to_the_model() -> None:
+    num_repeats, (images, labels) = 3, part("train")
+    started: list[float] = []
+
+    def training(model: nn.Module) -> float:
+        started.append(sum(float(weight.detach().double().sum()) for weight in model.parameters()))
+        gradients = torch.autograd.grad(nn.functional.cross_entropy(model(images), labels), list(model.parameters()))
+        with torch.no_grad():
+            for weight, gradient in zip(model.parameters(), gradients, strict=True):
+                weight -= 0.5 * gradient
+        return accuracy_on("search")(model)
+
+    made = tuner(
+        accuracy_eval_func=training,
+        layers=["2"],
+        num_runs_per_param=num_repeats,
+        calibration_data=[images],
+        holdout_eval_func=training,
+    )
+    made.tune()
+
+    assert len(started) > 4 * num_repeats
+    for start in range(0, len(started), num_repeats):
+        assert len(set(started[start : start + num_repeats])) == 1
+    assert all(trial.accuracy_spread == 0 for trial in made.trials)
+
+
+def test_two_joint_groups_are_combined_and_named_by_their_layers() -> None:
+    model = nn.Sequential(*itertools.chain(*((layer, nn.ReLU()) for layer in list(trained())[::2])))
+    model.insert(4, nn.Linear(96, 96))
+    with torch.no_grad():
+        nn.init.eye_(model[4].weight)
+        nn.init.zeros_(model[4].bias)
+    configs = [
+        LayerConfig(["0", "2"], {"rank": [8, 16]}, separate=False),
+        LayerConfig(["4", "5"], {"rank": [4, 24]}, separate=False),
+    ]
+    made = SKAutoTuner(model, configs, accuracy_on("search"), 0.9, smallness, OptunaSearch(n_trials=9), relative_threshold=True)
+    best = made.tune()
+
+    assert list(dict.fromkeys(trial.layer_name for trial in made.trials)) == ["0_2", "4_5", "(combined)"]
+    assert best["0"]["params"] == best["2"]["params"] != {}
+    combined = [trial for trial in made.trials if trial.layer_name == "(combined)"]
+    assert combined
+    for trial in combined:
+        assert trial.settings["0"] == trial.settings["2"]
+        assert set(trial.params) == {"0_2.rank", "4_5.rank"}
+
+
+def test_joint_group_is_not_taken_for_a_layer_of_its_name() -> None:
+    model = nn.Sequential()
+    for name in ("a", "b", "a_b"):
+        model.add_module(name, nn.Linear(64, 64))
+    configs = [LayerConfig(["a", "b"], {"rank": [4, 8]}, separate=False), LayerConfig(["a_b"], {"rank": [2, 6]})]
+    made = SKAutoTuner(model, configs, lambda m: 1.0 + 0 * accuracy_on("search")(m), 0.5, smallness, OptunaSearch(n_trials=9))
+    best = made.tune()
+
+    assert {name: of["params"] for name, of in best.items()} == {"a": {"rank": 4}, "b": {"rank": 4}, "a_b": {"rank": 2}}
+    tried = {name: sorted(t.params["rank"] for t in made.trials if t.layer_name == name) for name in ("a_b", "a + b")}
+    assert tried == {"a_b": [2, 6], "a + b": [4, 8]}
 
 
 def test_tied_layers_stay_tied_and_dense() -> None:
@@ -410,6 +549,13 @@ def test_plot_is_drawn_headless(tmp_path: Any) -> None:
         ({"params": {"ranks": [1]}}, ValueError, "has no parameter 'ranks'; allowed: rank, num_terms, low_rank"),
         ({"layers": ["1"]}, ValueError, r'layer "1" \(ReLU\) cannot be compressed'),
         ({"layers": {"typ": "Linear"}}, ValueError, "typ"),
+        ({"params": {"rank": [8, -1]}}, ValueError, r'layer "0" \(Linear\): rank: found -1, allowed: whole numbers from 1'),
+        ({"params": {"rank": ["a"]}}, ValueError, "rank: found 'a'"),
+        ({"params": {"rank": [8.5]}}, ValueError, "rank: found 8.5"),
+        ({"params": {"rank": [True]}}, ValueError, "rank: found True"),
+        ({"params": {"low_rank": Int(0, 5)}}, ValueError, "low_rank: found 0"),
+        ({"params": {"rank": Float(1, 5)}}, ValueError, r"rank: found Float\(1.0, 5.0\)"),
+        ({"params": {"rank": [4], "low_rank": [4]}}, ValueError, "rank: found together with num_terms or low_rank"),
     ],
 )
 def test_bad_request_is_refused_before_anything_runs(options: dict[str, Any], error: type[Exception], words: str) -> None:
@@ -418,6 +564,88 @@ def test_bad_request_is_refused_before_anything_runs(options: dict[str, Any], er
 
     with pytest.raises(error, match=words), warnings.catch_warnings():
         tuner(**{"accuracy_eval_func": never, **options})
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"num_random_features": [8], "kernel_fn": ["gelu"]}, "kernel_fn: found 'gelu', allowed: softmax relu"),
+        ({"num_random_features": [0]}, "num_random_features: found 0"),
+        ({"kernel_fn": ["relu"]}, "num_random_features: missing"),
+    ],
+)
+def test_bad_setting_of_attention_is_refused_where_it_is_written(params: dict[str, Any], words: str) -> None:
+    model = nn.TransformerEncoderLayer(16, 2, batch_first=True)
+
+    with pytest.raises(ValueError, match=words):
+        SKAutoTuner(model, [LayerConfig(["self_attn"], params)], accuracy_on("search"))
+
+
+def test_layer_with_a_forward_of_its_own_stays_dense_and_is_told() -> None:
+    class Doubled(nn.Linear):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(rows)
+
+    model = trained()
+    model[2] = Doubled(96, 96)
+
+    with pytest.warns(UserWarning, match="2 stays dense: Doubled has a forward of its own"):
+        made = tuner(model)
+    assert list(made.get_best_params()) == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n_trials": 0}, "n_trials: found 0"),
+        ({"n_trials": True}, "n_trials: found True"),
+        ({"seed": -1}, "seed: found -1, allowed: a whole number from 0"),
+        ({"study_name": ""}, "study_name: found ''"),
+        ({"storage": 3}, "storage: found 3, allowed: a URL"),
+    ],
+)
+def test_search_that_makes_no_sense_is_refused_where_it_is_written(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        OptunaSearch(**options)
+
+
+def test_direction_that_the_tuner_would_not_follow_is_no_option() -> None:
+    with pytest.raises(TypeError, match="direction"):
+        OptunaSearch(direction="minimize")  # type: ignore[call-arg]
+
+
+def test_example_inputs_that_do_not_fit_are_told_before_anything_is_searched() -> None:
+    made = tuner(example_inputs=torch.zeros(3, 7))
+
+    with pytest.raises(RuntimeError, match="cannot be called with example_inputs: RuntimeError: mat1 and mat2"):
+        made.tune()
+    assert made.trials == []
+
+
+def test_model_that_is_slower_as_a_whole_is_rolled_back() -> None:
+    """Layer by layer it looks faster; the model takes a detour for layers that it does not know."""
+
+    class Detour(nn.Sequential):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if type(self[2]) is not nn.Linear:
+                time.sleep(0.004)
+            return super().forward(images)
+
+    model = Detour(*trained())
+    made = tuner(
+        model,
+        layers=["2"],
+        params={"rank": [4]},
+        optimization_eval_func=None,
+        accuracy_threshold=0.5,
+        example_inputs=torch.zeros(2048, 64),
+    )
+    made.tune()
+
+    assert [trial.status for trial in made.trials] == [TrialStatus.PASSED]
+    assert made.verification is not None
+    assert "the whole is slower than dense" in made.verification.rolled_back["2"]
+    assert same_weights(made.apply_best_params(), model)
 
 
 def test_layer_of_two_configs_is_refused() -> None:

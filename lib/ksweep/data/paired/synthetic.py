@@ -8,6 +8,7 @@ found by luck only, so that recall at 1 is at most 1 - PAIR_NOISE both ways, and
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from ksweep.contract.config import RunConfig
 from ksweep.contract.errors import ConfigError
-from ksweep.data.pairs import Pairs
+from ksweep.data.pairs import Pairs, Part
 
 NAME = "synthetic-pairs"
 LATENTS, HIDDEN, IMAGE_DIM, TEXT_DIM = 16, 64, 96, 128
@@ -37,20 +38,38 @@ def read(cfg: RunConfig) -> Pairs:
     parts = np.split(chance.permutation(num_images), [num_images - 2 * num_held_out, num_images - num_held_out])
     latents, text_latents = _draw(chance, num_images, num_captions, _without_caption(parts, noise, num_images))
     images, texts = (_embed(*of, chance) for of in zip(networks, (latents, text_latents), strict=True))
-    rows = [(np.sort(part)[:, None] * num_captions + np.arange(num_captions)).ravel() for part in parts]
-    train, val, test = map(torch.from_numpy, rows)
-    digest = hashlib.sha256(b"".join(array.tobytes() for array in (images, texts, *rows))).hexdigest()
+    digest = _digest(images, texts, parts, num_captions)
+    if cfg.bool("TRAIN_ON_VALIDATION"):  # joined here already: by image, as the training part itself
+        parts = [np.concatenate(parts[:2]), parts[1][:0], parts[2]]
+    train, val, test = (_part(images, texts, np.sort(part), num_captions) for part in parts)
     return Pairs(
         name=NAME,
-        images=torch.from_numpy(images),
-        texts=torch.from_numpy(texts),
-        image_of_text=torch.arange(num_images).repeat_interleave(num_captions),
         train=train,
         val=val,
         test=test,
         digest=digest,
         achievable_r1=1 - round(noise * num_held_out) / num_held_out,
     )
+
+
+def _part(images: NDArray[np.float32], texts: NDArray[np.float32], chosen: NDArray[np.int64], num_captions: int) -> Part:
+    return Part(
+        images=torch.from_numpy(images[chosen]),
+        texts=torch.from_numpy(texts[_captions_of(chosen, num_captions)]),
+        image_of_text=torch.arange(len(chosen)).repeat_interleave(num_captions),
+    )
+
+
+def _captions_of(chosen: NDArray[np.int64], num_captions: int) -> NDArray[np.int64]:
+    """Rows of texts: those of an image are one after the other."""
+    return (chosen[:, None] * num_captions + np.arange(num_captions)).ravel()
+
+
+def _digest(
+    images: NDArray[np.float32], texts: NDArray[np.float32], parts: Sequence[NDArray[np.int64]], num_captions: int
+) -> str:
+    arrays: list[NDArray[Any]] = [images, texts, *(_captions_of(np.sort(part), num_captions) for part in parts)]
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def _asked(cfg: RunConfig) -> tuple[int, int, float]:
