@@ -15,17 +15,18 @@ from ksweep.sweep.slots import cpu_cores, cuda_devices, make_slots
 
 
 def test_devices_are_shared_evenly_and_cores_divided() -> None:
-    slots = make_slots(4, ["0", "GPU-abc"])
+    slots = make_slots(4, 0, ["0", "GPU-abc"])
 
     assert [slot.device for slot in slots] == ["0", "GPU-abc", "0", "GPU-abc"]
     assert {slot.threads for slot in slots} == {max(1, cpu_cores() // 4)}
     assert [slot.number for slot in slots] == [0, 1, 2, 3]
+    assert [slot.threads for slot in make_slots(2, 3, [])] == [3, 3]  # as they were asked for
 
 
 def test_jobs_of_0_are_one_a_device_or_one_a_core() -> None:
-    assert len(make_slots(0, ["0", "1", "2"])) == 3
-    assert len(make_slots(0, [])) == cpu_cores()
-    assert make_slots(0, [])[0] == make_slots(cpu_cores(), [])[0]
+    assert len(make_slots(0, 0, ["0", "1", "2"])) == 3
+    assert len(make_slots(0, 0, [])) == cpu_cores()
+    assert make_slots(0, 0, [])[0] == make_slots(cpu_cores(), 0, [])[0]
 
 
 @pytest.mark.parametrize(("visible", "devices"), [("2,3", ["2", "3"]), ("", []), ("-1", []), ("GPU-1,GPU-2", ["GPU-1", "GPU-2"])])
