@@ -130,8 +130,9 @@ class QueueLoss(Loss):
         own = torch.arange(len(images), device=images.device)
         is_double = _same(image_ids, image_ids).fill_diagonal_(False)
         is_out = torch.cat([is_double, _same(image_ids, self.ids) | (self.ids == EMPTY)], 1)
+        left_out = torch.zeros_like(is_out, dtype=images.dtype).masked_fill_(is_out, -math.inf)  # added: its gradient costs nothing
         losses = [
-            F.cross_entropy(((scale * rows) @ torch.cat([others, past]).T).masked_fill(is_out, -math.inf), own)
+            F.cross_entropy(torch.addmm(left_out, scale * rows, torch.cat([others, past]).T), own)
             for rows, others, past in ((images, texts, self.texts), (texts, images, self.images))
         ]
         if self.training:

@@ -1,4 +1,4 @@
-"""emoji: pictures of emoji, and what Unicode calls them; `make data-emoji` builds it from two Debian packages."""
+"""emoji: pictures of emoji, and what Unicode calls them; `make data-emoji` builds it."""
 
 from pathlib import Path
 
