@@ -112,7 +112,7 @@ def test_a_study_of_eight_epochs_is_pruned_before_they_are_over() -> None:
         file = read_range_file(ROOT / "defconfigs" / name, lambda included: find_preset(ROOT, included))
         values = config_values(KconfigSpace(resolver, resolver.request(file, for_grid=False)).base_text)
         assert (values["NUM_EPOCHS"], values["EARLY_STOPPING_PATIENCE"]) == ("8", "2")
-        assert (values["SWEEP_STRATEGY"], values["SWEEP_PRUNER"]) == ("tpe", "asha")
+        assert (values["SWEEP_STRATEGY"], values["SWEEP_SAMPLER"]) == ("asha", "tpe")
         assert int(values["SWEEP_MIN_RESOURCE"]) < 8
 
 
