@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ksweep.contract.atomic import read_json
 from ksweep.contract.config import RunConfig
@@ -21,14 +21,13 @@ from ksweep.contract.errors import ConfigError, KsweepError
 from ksweep.contract.paths import RunDir
 from ksweep.data.pairs import Part, load_pairs
 from ksweep.train.checkpoint import Checkpoints
-from models.heads.model import Heads, scaled
+from models.heads.model import Heads, project
 from models.heads.pictures import NEAREST, Found, Gallery, Spaces, draw_gallery, draw_pca
 from models.heads.retrieval import RECALLS, retrieval_metrics
 from models.heads.settings import read_head, read_loss
 from models.heads.shown import Shown, what_is_shown
 
 NUM_CAPTIONS, NUM_IMAGES = 12, 12  # that are asked about
-CHUNK = 8192  # embeddings that are projected at once
 MAX_DRAWN = 1000  # images that are drawn as points, with all their captions
 
 
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run of models/heads")
     dir = RunDir(parser.parse_args(argv).run)
     try:
-        projected = project(dir)
+        projected = of_run(dir)
         shown = what_is_shown(projected.cfg)
         _draw(dir.path, projected, shown)
     except KsweepError as error:
@@ -66,30 +65,31 @@ def _draw(folder: Path, projected: Projected, shown: Shown | None) -> None:
             print(f"{found}: not drawn: {projected.cfg.str('DATASET')} has neither captions nor pictures to show")
         else:
             draw_gallery(found, gallery(projected, shown, title))
-            print(f"{found}: written")
+            missing = next((path for path in shown.paths if path and not path.is_file()), None)
+            print(f"{found}: written" + (f"; ids in place of pictures that are not there, such as {missing}" if missing else ""))
     except OSError as error:
         raise KsweepError(f"{folder}: the pictures cannot be written there: {error.strerror or error}") from None
 
 
 @torch.no_grad()
-def project(dir: RunDir) -> Projected:
+def of_run(dir: RunDir) -> Projected:
     """The test part behind the heads that the run selected, on the CPU in float32. ConfigError for what is no finished run of
-    heads, or has no weights or no data any more."""
-    cfg, weights = _weights(dir)
+    heads, or has no weights any more, or not the data that it was trained on."""
+    cfg, weights, digest = _trained(dir)
     pairs = load_pairs(cfg)
+    if pairs.digest != digest:  # what is for test now may have been trained on
+        raise ConfigError(f"{dir.path}: {pairs.name} is other data now than it was trained on: train it again (make rerun)")
     data = pairs.test
     heads = Heads(read_head(cfg), read_loss(cfg), image_dim=data.images.shape[1], text_dim=data.texts.shape[1])
-    try:
-        heads.load_state_dict(weights)
-    except RuntimeError:
-        raise ConfigError(f"{dir.checkpoints}: weights of other shapes than {pairs.name} has now: train the run again") from None
+    heads.load_state_dict(weights)
     heads.eval()
     return Projected(
-        cfg=cfg, data=data, images=_project(heads.image_head, data.images), texts=_project(heads.text_head, data.texts)
+        cfg=cfg, data=data, images=project(heads.image_head, data.images), texts=project(heads.text_head, data.texts)
     )
 
 
-def _weights(dir: RunDir) -> tuple[RunConfig, dict[str, Tensor]]:
+def _trained(dir: RunDir) -> tuple[RunConfig, dict[str, Tensor], str]:
+    """Of a finished run its configuration, its weights, and the digest of its data."""
     allowed = "allowed: the directory of a finished run of models/heads, such as test_matrix_results/<sweep>/<run>"
     if not dir.config.is_file():
         raise ConfigError(f"{dir.path}: found no config.txt there, {allowed}")
@@ -98,19 +98,16 @@ def _weights(dir: RunDir) -> tuple[RunConfig, dict[str, Tensor]]:
         raise ConfigError(f"{dir.path}: found a run of {cfg.str('MODEL')}, {allowed}")
     result = read_json(dir.training_metrics)
     if not result or result["status"] != "passed":
-        raise ConfigError(f"{dir.path}: found a run that has {result['status'] if result else 'not ended'}, {allowed}")
+        found = f"ended as {result['status']}" if result else "was not trained to its end"
+        raise ConfigError(f"{dir.path}: found a run that {found}, {allowed}")
     if not (dir.checkpoints / "best.pt").is_file():
         raise ConfigError(
             f"{dir.path}: found no checkpoints/best.pt, the selected weights, {allowed}; train it again (make rerun)"
         )
     try:
-        return cfg, Checkpoints(dir).load_best()["model"]
+        return cfg, Checkpoints(dir).load_best()["model"], result["effective"]["data_digest"]
     except ValueError as error:
         raise ConfigError(f"{error}; train the run again (make rerun)") from None
-
-
-def _project(head: nn.Module, embeddings: Tensor) -> Tensor:
-    return torch.cat([head(scaled(some)) for some in embeddings.split(CHUNK)])
 
 
 def gallery(projected: Projected, shown: Shown, title: str) -> Gallery:

@@ -130,7 +130,8 @@ class QueueLoss(Loss):
         own = torch.arange(len(images), device=images.device)
         is_double = _same(image_ids, image_ids).fill_diagonal_(False)
         is_out = torch.cat([is_double, _same(image_ids, self.ids) | (self.ids == EMPTY)], 1)
-        left_out = torch.zeros_like(is_out, dtype=images.dtype).masked_fill_(is_out, -math.inf)  # added: its gradient costs nothing
+        # Added to the product, not written into it: so it costs nothing in the backward pass.
+        left_out = torch.zeros_like(is_out, dtype=images.dtype).masked_fill_(is_out, -math.inf)
         losses = [
             F.cross_entropy(torch.addmm(left_out, scale * rows, torch.cat([others, past]).T), own)
             for rows, others, past in ((images, texts, self.texts), (texts, images, self.images))
@@ -152,7 +153,7 @@ class QueueLoss(Loss):
         self.position.copy_(end % size)
 
 
-def build_loss(settings: LossSettings, output_dim: int) -> nn.Module:
+def build_loss(settings: LossSettings, output_dim: int) -> Loss:
     """The loss of one run, with parameters and queue of its own: module(images [B, d], texts [B, d], image_ids int64 [B]) gives
     the mean loss of a row, where d is `output_dim`. See `Loss.forward`, and `Loss.temperature` for reports.
 

@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from dataclasses import asdict
 from typing import Any, cast
 
 import torch
@@ -14,11 +13,10 @@ from ksweep.data.loader import Batches
 from ksweep.data.pairs import PARTS, load_pairs
 from ksweep.train.device import Compute
 from ksweep.train.task import AnyPart, Part, Selection, Task, read_batch_size, read_num_batches
-from models.heads.model import Heads, Projected, scaled
+from models.heads.model import Heads, Projected, project
 from models.heads.retrieval import retrieval_metrics
 from models.heads.settings import read_head, read_loss
 
-CHUNK = 8192  # embeddings that are projected at once in evaluation
 NUM_TIMED = 7
 
 
@@ -40,7 +38,6 @@ class Retrieval(Task):
         self.name = self.data.name
         num_train = len(self.data.train.texts)
         self._batch_size = read_batch_size(cfg, num_train, self.name)
-        self._settings = {"head": asdict(head), "loss": asdict(loss)}
         self.train_batches = self._batches(
             "train",
             self._batch_size,
@@ -112,7 +109,7 @@ class Retrieval(Task):
 
     def _project(self, head: nn.Module, embeddings: Tensor) -> Tensor:
         with self._compute.forward_format():
-            return torch.cat([head(scaled(some)) for some in embeddings.split(CHUNK)])
+            return project(head, embeddings)
 
     @torch.no_grad()
     def measure_selected(self, micro_batch: int) -> dict[str, float]:
@@ -138,7 +135,7 @@ class Retrieval(Task):
             "num_images": sum(len(self.data.part(part).images) for part in PARTS),
             "data_digest": self.data.digest,
             "achievable_r1": self.data.achievable_r1,
-            **self._settings,
+            **self._heads.effective(),
         }
 
 

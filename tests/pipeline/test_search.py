@@ -114,6 +114,7 @@ def test_promoted_runs_of_a_killed_sweep_go_on_from_where_they_stand(place: Plac
     assert [max(epochs[x]) for x in range(1, 10)] == [1, 1, 1, 1, 1, 1, 3, 3, 9]
 
 
+@pytest.mark.slow
 def test_killed_search_tells_every_value_once_and_repeats_no_suggestion(place: Place) -> None:
     place.write_range(SPACE + "CONFIG_EPOCH_MS=60\nCONFIG_SWEEP_PARALLEL_JOBS=2\n")
     arguments = [*place.sweep_arguments(), "--strategy", "tpe", "--trials", 16]

@@ -10,6 +10,8 @@ A set that is there and whole is left as it is.
 import argparse
 from pathlib import Path
 
+from ksweep.contract.errors import KsweepError
+
 NAMES = ("bible", "cifar10", "cifar100", "emoji", "fashion-mnist", "mnist", "moby-dick")
 
 
@@ -21,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch, unless it is there; prints where it lies."""
-    return _build_emoji(args.data_dir) if args.name == "emoji" else _fetch(args)
+    try:
+        return _build_emoji(args.data_dir) if args.name == "emoji" else _fetch(args)
+    except OSError as error:
+        raise KsweepError(f"{args.data_dir}: {args.name} cannot be put there ({error})") from None
 
 
 def _build_emoji(data_dir: Path) -> int:

@@ -2,7 +2,8 @@
 
 NAME_image_embeddings.pt, NAME_text_embeddings.pt and NAME_metadata.json lie in the data directory, and so do then those of the
 parts, which a run finds by CONFIG_DATASET=embeddings and CONFIG_EMBEDDINGS_TRAIN, _VAL and _TEST. All captions of an image are in
-one part; the same seed makes the same parts. A search is quicker with CONFIG_EMBEDDINGS_TRAIN="NAME_tuning". Nothing is replaced.
+one part; the same seed makes the same parts. Of the metadata go along: texts, and lists with an entry for each pair. A search is
+quicker with CONFIG_EMBEDDINGS_TRAIN="NAME_tuning". Nothing is replaced.
 """
 
 import argparse

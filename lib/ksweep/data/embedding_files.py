@@ -60,6 +60,13 @@ class Opened:
         """A row of `images` for each distinct image, int64."""
         return _rows_of_images(len(self.images), self.checked.image_of_text, len(self.checked.ids))
 
+    def part(self) -> Part:
+        """As it is needed, float32 and each image once. What lies so in its file stays mapped, and is not read."""
+        is_once = len(self.images) == len(self.checked.ids)
+        images = self.images if is_once else self.images[self.rows_of_images]
+        index = torch.from_numpy(self.checked.image_of_text)
+        return Part(images=images.float(), texts=self.texts.float(), image_of_text=index)
+
 
 def paths_of(folder: Path, name: str) -> Paths:
     """Where the files of the set `name` lie. ConfigError when that is no name of a file."""
@@ -71,24 +78,14 @@ def paths_of(folder: Path, name: str) -> Paths:
 def read_pairs(name: str, folder: Path, names: Sequence[str]) -> Pairs:
     """The set `name` out of three sets of files in `folder`: for training, validation and test.
 
-    ConfigError as `read_part`, and where widths differ between them, or an image is in two.
+    ConfigError as `open_set`, and where widths differ between them, or an image is in two.
     """
     opened = [open_set(folder, of) for of in names]
     _check_widths(folder, names, opened)
     _check_disjoint(folder, names, [each.checked.ids for each in opened])
     digest = hashlib.sha256("".join(each.checked.digest for each in opened).encode()).hexdigest()
-    train, val, test = map(_part, opened)
+    train, val, test = (each.part() for each in opened)
     return Pairs(name=name, train=train, val=val, test=test, digest=digest)
-
-
-def read_part(folder: Path, name: str) -> Part:
-    """The set `name` in `folder`. What lies there as it is needed, float32 and each image once, is mapped, not read.
-
-    A pass over all of it checks each row; its outcome is kept in .cache beside the files, where that can be written, until one of
-    them changes. ConfigError, naming the file, for one that is missing or of another kind, for counts that do not fit together,
-    for rows that are not finite, and for an image whose rows differ.
-    """
-    return _part(open_set(folder, name))
 
 
 def read_metadata(folder: Path, name: str) -> dict[str, Any]:
@@ -122,21 +119,18 @@ def _id(value: Any, place: int) -> str:
 
 
 def open_set(folder: Path, name: str) -> Opened:
-    """The files of the set `name`, mapped and checked. ConfigError as `read_part`."""
+    """The files of the set `name` in `folder`, mapped.
+
+    A pass over all of them checks each row; its outcome is kept in .cache beside the files, where that can be written, until one
+    of them changes. ConfigError, naming the file, for one that is missing or of another kind, for counts that do not fit
+    together, for rows that are not finite, and for an image whose rows differ.
+    """
     paths = paths_of(folder, name)
     stamp = _stamp(paths)
     images, texts = _map(paths.images), _map(paths.texts)
     kept = folder / ".cache" / f"embeddings-{name}.npz"
     checked = _checked(kept, stamp, lambda: _check(paths, images, texts, read_metadata(folder, name)["image_ids"]))
     return Opened(images=images, texts=texts, checked=checked)
-
-
-def _part(opened: Opened) -> Part:
-    images = opened.images
-    # Where the file has a row for each pair: a copy of one for each image.
-    rows = images if len(images) == len(opened.checked.ids) else images[opened.rows_of_images]
-    index = torch.from_numpy(opened.checked.image_of_text)
-    return Part(images=rows.float(), texts=opened.texts.float(), image_of_text=index)
 
 
 def _first(image_of_text: Rows) -> Rows:

@@ -20,7 +20,8 @@ from ksweep.data.embedding_files import Opened, Rows, distinct, open_set, paths_
 
 @dataclass(frozen=True, kw_only=True)
 class NewSet:
-    """What a set is to hold: those rows of `images`, each image once, and those of `texts`; and "image_ids" in `metadata`."""
+    """What a set is to hold: those rows of `images`, each image once, in the order in which their ids first occur in
+    "image_ids" of `metadata`; and those of `texts`, one for each of "image_ids"."""
 
     images: Tensor
     image_rows: Tensor
@@ -38,22 +39,12 @@ class Written:
     num_pairs: int
 
 
-def write_part(folder: Path, name: str, *, images: Tensor, texts: Tensor, metadata: dict[str, Any]) -> None:
-    """Write the set `name`, as float32; all three files, or none.
-
-    `images` [I, Di]: each once, in the order in which their ids first occur in "image_ids" of `metadata`, which has one for each
-    row of `texts` [T, Dt].
-
-    KsweepError, naming them, where files of that name exist, and where they cannot be written.
-    """
-    rows, text_rows = torch.arange(len(images)), torch.arange(len(texts))
-    write_sets(folder, {name: NewSet(images=images, image_rows=rows, texts=texts, text_rows=text_rows, metadata=metadata)})
-
-
 def write_sets(folder: Path, sets: Mapping[str, NewSet]) -> None:
-    """As `write_part`, several: they appear when all are written, their metadata last, without which none can be read."""
-    for name, new in sets.items():
-        _check_counts(name, new)
+    """Write sets of these names, as float32: all or none. Files appear when all are written, metadata last, without which no set
+    can be read.
+
+    RequestError, naming them, where files of these names exist; KsweepError where they cannot be written.
+    """
     try:
         (folder / ".cache").mkdir(parents=True, exist_ok=True)
         with exclusive(folder / ".cache" / ".lock"):
@@ -144,16 +135,6 @@ def _taken(opened: Opened, metadata: Mapping[str, Any], chosen: Rows, more: Mapp
     )
 
 
-def _check_counts(name: str, new: NewSet) -> None:
-    ids, _ = distinct(new.metadata["image_ids"])
-    num_ids = len(new.metadata["image_ids"])
-    if len(new.text_rows) != num_ids or len(new.image_rows) != len(ids):
-        found = f"{len(new.image_rows)} images and {len(new.text_rows)} texts"
-        raise ValueError(
-            f"{name}: found {found}, allowed: {len(ids)} and {num_ids}, as many as image_ids has distinct, and in all"
-        )
-
-
 def _write_sets(folder: Path, sets: Mapping[str, NewSet]) -> None:
     there = [str(path) for name in sets for path in paths_of(folder, name) if path.exists()]
     if there:
@@ -163,17 +144,21 @@ def _write_sets(folder: Path, sets: Mapping[str, NewSet]) -> None:
         for name, new in sets.items():
             paths = paths_of(folder, name)
             for path, source, rows in ((paths.images, new.images, new.image_rows), (paths.texts, new.texts, new.text_rows)):
-                beside = path.with_name(f".{path.name}.tmp")
-                written[beside] = path
-                _write_tensor(beside, source, rows)
+                _write_tensor(_beside(path, written), source, rows)
+        for name, new in sets.items():
+            write_json(_beside(paths_of(folder, name).metadata, written), new.metadata)
         for beside, path in written.items():
             os.rename(beside, path)
         sync_directory(folder)
-        for name, new in sets.items():
-            write_json(paths_of(folder, name).metadata, new.metadata)
     finally:
         for beside in written:
             beside.unlink(missing_ok=True)
+
+
+def _beside(path: Path, written: dict[Path, Path]) -> Path:
+    beside = path.with_name(f".{path.name}.tmp")
+    written[beside] = path
+    return beside
 
 
 def _write_tensor(path: Path, source: Tensor, rows: Tensor) -> None:

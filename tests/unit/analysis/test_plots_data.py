@@ -400,7 +400,7 @@ def test_names_and_values_in_any_script_and_with_dollars_are_drawn(tmp_path):
     assert {"ranking.png", "pareto.png", "scores_by_value.png", "parallel_coordinates.png"} < drawn(findings)
 
 
-@pytest.mark.parametrize("value", [float("nan"), 1e308], ids=str)
+@pytest.mark.parametrize("value", [float("nan"), pytest.param(1e308, marks=pytest.mark.slow)], ids=str)
 def test_numbers_that_cannot_be_drawn_draw_nothing_wrong(tmp_path, value):
     findings = findings_of(
         simulate(

@@ -1,6 +1,5 @@
 """Files of embeddings: what loads, what is mapped, what is checked once, and what is refused in which words."""
 
-import json
 import os
 import pickle
 from collections.abc import Callable
@@ -14,10 +13,11 @@ import torch
 from ksweep.contract.config import RunConfig
 from ksweep.contract.errors import ConfigError
 from ksweep.data import embedding_files, paired
-from ksweep.data.embedding_files import distinct, open_set, paths_of, read_pairs, read_part
+from ksweep.data.embedding_files import distinct, open_set, paths_of, read_pairs
 from ksweep.data.paired import embeddings
-from ksweep.data.pairs import PARTS, load_pairs
+from ksweep.data.pairs import PARTS, Part, load_pairs
 from ksweep.train.registry import plugins
+from tests.embedding_sets import save
 
 IDS = [139, 139, 285, 139, 632, 285]  # as in COCO: numbers, and an image's captions need not be neighbours
 OWN = [0, 0, 1, 0, 2, 1]
@@ -28,12 +28,8 @@ def rows(count: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
 
 
-def save(folder: Path, name: str, images: Any, texts: Any, metadata: Any) -> None:
-    """As the encoders' run of the seed does: torch.save and json.dump."""
-    paths = paths_of(folder, name)
-    torch.save(images, paths.images)
-    torch.save(texts, paths.texts)
-    paths.metadata.write_text(json.dumps(metadata))
+def read_part(folder: Path, name: str) -> Part:
+    return open_set(folder, name).part()
 
 
 def save_seed(folder: Path, name: str = "coco", ids: list[Any] = IDS, dtype: torch.dtype = torch.float32, seed: int = 0) -> None:

@@ -1,6 +1,5 @@
 """A set of embeddings split by image: who comes where, what is written, and that nothing half or in place of another is."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,10 +11,11 @@ import pytest
 import torch
 
 from ksweep.cli.main import main
-from ksweep.contract.errors import KsweepError, RequestError
 from ksweep.data import embedding_split
-from ksweep.data.embedding_files import distinct, open_set, paths_of, read_metadata, read_part
-from ksweep.data.embedding_split import split_by_image, split_set, write_part
+from ksweep.data.embedding_files import distinct, open_set, paths_of, read_metadata
+from ksweep.data.embedding_split import split_by_image, split_set
+from ksweep.data.pairs import Part
+from tests.embedding_sets import save
 
 PARTS = ("train", "val", "test", "tuning")
 
@@ -23,9 +23,8 @@ PARTS = ("train", "val", "test", "tuning")
 def save_seed(folder: Path, images: int = 100, captions: int = 5, dtype: torch.dtype = torch.float32) -> None:
     """A set in the seed's form, its pairs in no order, each row telling its image."""
     ids = [7 * number for number in range(images)] * captions
-    paths = paths_of(folder, "coco")
-    torch.save(torch.tensor(ids)[:, None].repeat(1, 3).to(dtype), paths.images)
-    torch.save(torch.stack([torch.tensor(ids), torch.arange(len(ids))], 1).to(dtype), paths.texts)
+    image_rows = torch.tensor(ids)[:, None].repeat(1, 3)
+    text_rows = torch.stack([torch.tensor(ids), torch.arange(len(ids))], 1)
     metadata = {
         "image_ids": ids,
         "captions": [f"caption {row}" for row in range(len(ids))],
@@ -35,7 +34,11 @@ def save_seed(folder: Path, images: int = 100, captions: int = 5, dtype: torch.d
         "image_embedding_shape": [len(ids), 3],
         "seed": 42,
     }
-    paths.metadata.write_text(json.dumps(metadata))
+    save(folder, "coco", image_rows.to(dtype), text_rows.to(dtype), metadata)
+
+
+def read_part(folder: Path, name: str) -> Part:
+    return open_set(folder, name).part()
 
 
 def run(*arguments: str) -> int:
@@ -182,20 +185,21 @@ def test_nothing_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("step", ["_write_tensor", "write_json"])
 def test_where_it_cannot_be_written_to_the_end_nothing_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_seed(tmp_path)
     before = files(tmp_path)
-    allocate, calls = os.posix_fallocate, []
+    write, calls = getattr(embedding_split, step), []
 
     def full_at_the_third(*given: Any) -> None:
         calls.append(given)
+        write(*given)
         if len(calls) == 3:
             raise OSError(28, "No space left on device")
-        allocate(*given)
 
-    monkeypatch.setattr(embedding_split.os, "posix_fallocate", full_at_the_third)
+    monkeypatch.setattr(embedding_split, step, full_at_the_third)
 
     assert run("coco", "--data-dir", str(tmp_path)) == 1
 
@@ -218,6 +222,7 @@ embedding_split.split_set(Path(sys.argv[1]), "coco", val=0.1, test=0.2, tuning=0
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_no_part_is_there_and_the_next_one_goes_through(tmp_path: Path) -> None:
     save_seed(tmp_path)
     before = files(tmp_path)
@@ -229,32 +234,6 @@ def test_killed_in_the_middle_no_part_is_there_and_the_next_one_goes_through(tmp
     assert run("coco", "--data-dir", str(tmp_path)) == 0
     assert [name for name in files(tmp_path) if name.startswith(".")] == []
     assert len(read_part(tmp_path, "coco_train").images) == 70
-
-
-def test_a_written_part_reads_back_as_it_was_given(tmp_path: Path) -> None:
-    images, texts, ids = torch.rand(2, 3), torch.rand(4, 5), ["b", "a", "a", "b"]
-
-    write_part(tmp_path / "new", "emoji_val", images=images, texts=texts, metadata={"image_ids": ids, "captions": list("wxyz")})
-
-    part = read_part(tmp_path / "new", "emoji_val")
-    assert torch.equal(part.images, images)
-    assert torch.equal(part.texts, texts)
-    assert part.image_of_text.tolist() == [0, 1, 1, 0]
-    assert read_metadata(tmp_path / "new", "emoji_val") == {"image_ids": ids, "captions": list("wxyz")}
-
-
-def test_a_part_is_not_written_over_another_and_not_where_counts_differ(tmp_path: Path) -> None:
-    whole: dict[str, Any] = {"images": torch.rand(1, 3), "texts": torch.rand(2, 3), "metadata": {"image_ids": [1, 1]}}
-    write_part(tmp_path, "a", **whole)
-
-    with pytest.raises(RequestError, match="already there, and nothing is replaced"):
-        write_part(tmp_path, "a", **whole)
-    with pytest.raises(ValueError, match="b: found 2 images and 2 texts, allowed: 1 and 2"):
-        write_part(tmp_path, "b", **whole | {"images": torch.rand(2, 3)})
-    (tmp_path / "file").touch()
-    with pytest.raises(KsweepError, match="the embeddings cannot be written"):
-        write_part(tmp_path / "file", "c", **whole)
-    assert [name for name in files(tmp_path) if name[0] != "a"] == ["file"]
 
 
 def test_ids_of_a_split_keep_their_type(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The emoji set: which signs become images, what their captions are, what is in one part, and what is asked of its files."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ def made(count: int = 60) -> list[Emoji]:
     return found
 
 
-def stored(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("emoji")
     write_pictures(folder, made())
     write_sets(folder, embed(made(), ["squares_1.0"]))
     return folder
@@ -91,11 +94,9 @@ def test_words_are_found_without_the_sign_that_asks_for_colour(tmp_path: Path) -
     assert read_words(tmp_path) == {"\u2764": ["red heart", "love"]}
 
 
-def test_a_family_is_in_one_part_and_each_image_in_one(tmp_path: Path) -> None:
-    stored(tmp_path)
+def test_a_family_is_in_one_part_and_each_image_in_one(stored: Path) -> None:
     parts = [
-        {int(each, 16) // 2 for each in read_metadata(tmp_path, f"emoji_{part}")["image_ids"]}
-        for part in ("train", "val", "test")
+        {int(each, 16) // 2 for each in read_metadata(stored, f"emoji_{part}")["image_ids"]} for part in ("train", "val", "test")
     ]
 
     assert sum(map(len, parts)) == len(set.union(*parts)) == 30
@@ -131,42 +132,53 @@ def test_an_edge_counts_in_the_direction_across_it(axis: int, bins: set[int]) ->
     assert set(np.flatnonzero(counted.sum(axis=0) > 1e-6)) == bins
 
 
-def test_a_run_reads_it_and_says_how_to_get_it_where_it_is_not(tmp_path: Path) -> None:
-    cfg = RunConfig(
-        f'CONFIG_DATASET="emoji"\nCONFIG_DATA_DIR="{tmp_path}"\n# CONFIG_TRAIN_ON_VALIDATION is not set\n', "config.txt"
-    )
+def config(folder: Path) -> RunConfig:
+    return RunConfig(f'CONFIG_DATASET="emoji"\nCONFIG_DATA_DIR="{folder}"\nCONFIG_TRAIN_ON_VALIDATION=n\n', "config.txt")
+
+
+def test_a_run_reads_it(stored: Path) -> None:
+    pairs = load_pairs(config(stored))
+
+    assert [len(pairs.part(part).images) for part in ("train", "val", "test")] == [44, 8, 8]
+
+
+def test_a_run_says_how_to_get_it_where_it_is_not(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"emoji_train_metadata.json: not there: run `make data-emoji`"):
-        load_pairs(cfg)
-
-    stored(tmp_path)
-
-    assert [len(load_pairs(cfg).part(part).images) for part in ("train", "val", "test")] == [44, 8, 8]
+        load_pairs(config(tmp_path))
 
 
-def test_a_set_that_is_there_and_whole_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not is_stored(tmp_path)
-    stored(tmp_path)
-
-    assert main(["data", "emoji", "--data-dir", str(tmp_path)]) == 0
+def test_a_set_that_is_there_and_whole_is_left(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "emoji", "--data-dir", str(stored)]) == 0
     assert "already there, and whole" in capsys.readouterr().out
 
 
+def test_a_folder_without_it_has_none(tmp_path: Path) -> None:
+    assert not is_stored(tmp_path)
+
+
+def test_a_data_directory_that_cannot_be_made_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+
+    assert main(["data", "emoji", "--data-dir", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/file: emoji cannot be put there ([Errno 17] File exists")
+
+
 @pytest.mark.parametrize(
-    ("missing", "said"),
+    ("file", "content", "said"),
     [
-        ("emoji_val_text_embeddings.pt", "emoji_val_text_embeddings.pt: not there, but"),
-        ("emoji_glyphs/0003.png", "0003.png: not there"),
+        ("emoji_val_text_embeddings.pt", None, "emoji_val_text_embeddings.pt: not there, but"),
+        ("emoji_glyphs/0003.png", None, "0003.png: not there"),
+        ("emoji_test_image_embeddings.pt", b"torn", "emoji_test_image_embeddings.pt: found what torch.load cannot map"),
     ],
+    ids=["a file is missing", "a picture is missing", "a file is torn"],
 )
-def test_a_set_of_which_some_is_gone_is_told_with_what_to_do(tmp_path: Path, missing: str, said: str) -> None:
-    (stored(tmp_path) / missing).unlink()
+def test_a_set_that_is_not_whole_is_told_with_what_to_do(
+    stored: Path, tmp_path: Path, file: str, content: bytes | None, said: str
+) -> None:
+    damaged = shutil.copytree(stored, tmp_path / "data")
+    (damaged / file).unlink()
+    if content is not None:
+        (damaged / file).write_bytes(content)
 
     with pytest.raises(KsweepError, match=f"{said}.*delete .*emoji_\\* and run `make data-emoji` again"):
-        is_stored(tmp_path)
-
-
-def test_a_damaged_set_is_told_with_what_to_do(tmp_path: Path) -> None:
-    (stored(tmp_path) / "emoji_test_image_embeddings.pt").write_bytes(b"torn")
-
-    with pytest.raises(KsweepError, match=r"emoji_test_image_embeddings.pt.*run `make data-emoji` again"):
-        is_stored(tmp_path)
+        is_stored(damaged)

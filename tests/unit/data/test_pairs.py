@@ -170,10 +170,6 @@ def test_a_set_goes_to_a_device_whole() -> None:
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
-def test_what_fits_together_passes() -> None:
-    three().check()
-
-
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -211,7 +207,3 @@ def test_what_does_not_fit_together_is_named(changed: dict[str, Part], expected:
     with pytest.raises(ConfigError) as raised:
         three(**changed).check()
     assert str(raised.value) == f"three: found {expected}"
-
-
-def test_a_set_is_a_file_with_a_name() -> None:
-    assert plugins(paired)["synthetic-pairs"] is synthetic

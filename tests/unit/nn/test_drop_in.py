@@ -121,6 +121,7 @@ def test_back_to_dense_layers_the_model_computes_the_same(linear: str) -> None:
         assert "self_attn" not in name or torch.equal(weight, dense.get_parameter(name)), name
 
 
+@pytest.mark.slow
 def test_layers_of_all_kinds_compile_into_one_graph_with_and_without_gradients() -> None:
     model = nn.Sequential(
         LowRankConv2d(4, 6, 3, 2, padding="same", padding_mode="reflect", groups=2),

@@ -11,13 +11,13 @@ from PIL import Image
 
 from ksweep.contract.paths import RunDir
 from ksweep.contract.run import Run
-from ksweep.data.embedding_split import write_part
 from ksweep.kconfig.tree import load_tree
 from ksweep.train.loop import train
-from models.heads.gallery import describe, gallery, main, project, spaces
+from models.heads.gallery import describe, gallery, main, of_run, spaces
 from models.heads.pictures import principal_components
 from models.heads.shown import what_is_shown
 from models.heads.task import build_task
+from tests.embedding_sets import save
 
 ROOT = Path(__file__).resolve().parents[3]
 NUM = {"train": 40, "val": 8, "test": 9}
@@ -34,7 +34,7 @@ def write_embeddings(folder: Path) -> None:
         more = {"image_paths": [f"{image}.png" for image in range(count) for _ in range(2)]}
         metadata = {"image_ids": names, "captions": [f"$ caption {place} of {name}" for place, name in enumerate(names)]}
         texts = points.repeat_interleave(2, dim=0) + 0.1 * torch.randn(2 * count, 8, generator=chance)
-        write_part(folder, part, images=points, texts=texts, metadata=metadata | more)
+        save(folder, part, points, texts, metadata | more)
 
 
 def trained(dir: Path, symbols: str) -> RunDir:
@@ -61,10 +61,18 @@ def changed(run: RunDir, place: Path) -> RunDir:
     return RunDir(shutil.copytree(run.path, place / "run"))
 
 
-def test_both_pictures_are_written_into_the_directory_of_the_run(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("count", [2, pytest.param(12, marks=pytest.mark.slow)])
+def test_both_pictures_are_written_into_the_directory_of_the_run(
+    count: int, run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for asked in ("NUM_CAPTIONS", "NUM_IMAGES"):
+        monkeypatch.setattr(f"models.heads.gallery.{asked}", count)
+
     assert main([str(run.path)]) == 0
 
-    assert capsys.readouterr().out.count(": written") == 2
+    said = capsys.readouterr().out
+    assert said.count(": written") == 2
+    assert said.endswith(f"; ids in place of pictures that are not there, such as {run.path.parent}/data/1.png\n")
     for name in ("retrieval_gallery.png", "embedding_pca.png"):
         with Image.open(run.path / name) as picture:
             assert picture.width >= 1500
@@ -72,7 +80,7 @@ def test_both_pictures_are_written_into_the_directory_of_the_run(run: RunDir, ca
 
 
 def test_what_is_shown_as_nearest_is_nearest_by_brute_force(run: RunDir) -> None:
-    projected = project(run)
+    projected = of_run(run)
     shown = what_is_shown(projected.cfg)
     assert shown is not None
 
@@ -95,14 +103,14 @@ def test_what_is_shown_as_nearest_is_nearest_by_brute_force(run: RunDir) -> None
 def test_the_weights_are_those_whose_metrics_the_run_has_written(run: RunDir) -> None:
     metrics = json.loads(run.training_metrics.read_text())["metrics"]
 
-    said = describe(project(run))
+    said = describe(of_run(run))
 
     for way in ("i2t", "t2i"):
         assert " ".join(f"{metrics[f'test_{way}_r{k}']:.3f}" for k in (1, 5, 10)) in said
 
 
 def test_a_picture_that_is_not_there_is_shown_as_its_id(run: RunDir) -> None:
-    shown = what_is_shown(project(run).cfg)
+    shown = what_is_shown(of_run(run).cfg)
     assert shown is not None
 
     assert [shown.ids[image] for image in (0, 8)] == ["test0", "test8"]
@@ -114,12 +122,13 @@ def test_a_picture_that_is_not_there_is_shown_as_its_id(run: RunDir) -> None:
 
 
 def test_points_are_joined_to_their_own_captions(run: RunDir) -> None:
-    drawn = spaces(project(run))
+    drawn = spaces(of_run(run))
 
     assert len(drawn.images) == len(drawn.shared_images) == 9
     assert drawn.image_of_text.tolist() == [place // 2 for place in range(18)]
 
 
+@pytest.mark.slow
 def test_a_set_without_captions_gets_the_pca_and_says_what_it_does_not_get(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,8 +151,8 @@ def test_a_directory_that_is_no_run_is_told(tmp_path: Path, capsys: pytest.Captu
     [
         (lambda run: (run.checkpoints / "best.pt").unlink(), "found no checkpoints/best.pt"),
         (lambda run: (run.checkpoints / "best.pt").write_bytes(b"torn"), "best.pt is damaged"),
-        (lambda run: run.training_metrics.unlink(), "a run that has not ended"),
-        (lambda run: run.training_metrics.write_text('{"status": "diverged"}'), "a run that has diverged"),
+        (lambda run: run.training_metrics.unlink(), "a run that was not trained to its end"),
+        (lambda run: run.training_metrics.write_text('{"status": "diverged"}'), "a run that ended as diverged"),
         (lambda run: run.config.write_text('CONFIG_MODEL="lenet5"\n'), "found a run of lenet5"),
         (lambda run: run.config.write_text(""), "MODEL"),
         (
@@ -168,7 +177,7 @@ def test_a_run_that_cannot_be_drawn_is_told_in_one_message(
 
 def test_a_data_set_that_is_gone_or_another_one_is_told(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy, data = changed(run, tmp_path), run.path.parent / "data"
-    kept = (data / "test_metadata.json").read_text()
+    kept, texts = (data / "test_metadata.json").read_text(), (data / "test_text_embeddings.pt").read_bytes()
     try:
         (data / "test_metadata.json").unlink()
         assert main([str(copy.path)]) == 2
@@ -176,7 +185,12 @@ def test_a_data_set_that_is_gone_or_another_one_is_told(run: RunDir, tmp_path: P
         (data / "test_metadata.json").write_text(json.dumps(json.loads(kept) | {"captions": ["too few"]}))
         assert main([str(copy.path)]) == 2
         assert 'found "captions" that is no list of 18 texts' in capsys.readouterr().err
+        (data / "test_metadata.json").write_text(kept)
+        torch.save(torch.randn(18, 8), data / "test_text_embeddings.pt")
+        assert main([str(copy.path)]) == 2
+        assert "embeddings is other data now than it was trained on: train it again" in capsys.readouterr().err
     finally:
+        (data / "test_text_embeddings.pt").write_bytes(texts)
         (data / "test_metadata.json").write_text(kept)
 
 

@@ -50,9 +50,8 @@ def restated(images: Tensor, texts: Tensor, own: Tensor) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 33, 4096])
-@pytest.mark.parametrize("num_texts", [101, 102])
-def test_metrics_equal_a_look_at_every_pair_whatever_the_chunk(chunk: int, num_texts: int) -> None:
+@pytest.mark.parametrize(("num_texts", "chunk"), [(102, 4), (101, 33), (102, 4096)])
+def test_metrics_equal_a_look_at_every_pair_whatever_the_chunk(num_texts: int, chunk: int) -> None:
     given = drawn(num_texts=num_texts)
     measured = retrieval_metrics(*given, chunk=chunk)
 

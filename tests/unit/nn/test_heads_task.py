@@ -8,12 +8,12 @@ import torch
 
 from ksweep.contract.config import RunConfig
 from ksweep.contract.errors import ConfigError
-from ksweep.data.embedding_split import write_part
 from ksweep.train.device import Compute
 from ksweep.train.task import Part
 from models.heads.losses import QueueLoss
 from models.heads.retrieval import retrieval_metrics
 from models.heads.task import Retrieval, build_task
+from tests.embedding_sets import save
 
 HEADS = """CONFIG_HEAD="siglip"
 CONFIG_OUTPUT_DIM=8
@@ -35,7 +35,7 @@ def task(folder: Path, more: str = "CONFIG_BATCH_SIZE=16\n") -> Retrieval:
     for number, name in enumerate("abc"):
         if not (folder / f"{name}_metadata.json").exists():
             images, ids = torch.randn(8, 6), [100 * number + place // 2 for place in range(16)]
-            write_part(folder, name, images=images, texts=images.repeat_interleave(2, 0), metadata={"image_ids": ids})
+            save(folder, name, images, images.repeat_interleave(2, 0), {"image_ids": ids})
     more += "" if "STEPS" in more else "CONFIG_STEPS_PER_EPOCH=0\n"
     cfg = RunConfig(f'{HEADS}CONFIG_DATA_DIR="{folder}"\n{more}', "config.txt")
     made = build_task(cfg, Compute(device=torch.device("cpu"), autocast=None), torch.Generator().manual_seed(0))
@@ -86,6 +86,31 @@ def test_the_loss_of_a_batch_of_another_part_is_an_error_not_a_number(tmp_path: 
         heads.loss(heads.model, texts, targets)
 
 
+@pytest.mark.parametrize(
+    ("changes", "part", "expected"),
+    [
+        ({}, "head", {"layers": ["LayerNorm", "Dropout", "Linear"], "output_dim": 8, "dropout": 0.0, "hidden_dim": None}),
+        ({"HEAD": '"clip"'}, "head", {"layers": ["Linear", "GELU", "Dropout", "Linear"], "hidden_dim": 12}),
+        ({"HEAD": '"mlp"'}, "head", {"layers": ["Linear", "GELU", "Dropout", "Linear", "LayerNorm"], "hidden_dim": 12}),
+        (
+            {"HEAD": '"attention"', "DROPOUT": '"0.25"'},
+            "head",
+            {"num_tokens": 3, "num_heads": 4, "num_layers": 2, "hidden_dim": 12, "output_dim": 8, "dropout": 0.25},
+        ),
+        ({}, "loss", {"kind": "QueueLoss", "queue_size": 64, "temperature": 0.07, "is_temperature_learned": False}),
+        ({"HEAD_LOSS": '"softmax"', "LEARNABLE_TEMP": "y"}, "loss", {"kind": "SoftmaxLoss", "is_temperature_learned": True}),
+        ({"HEAD_LOSS": '"sigmoid"', "TEMPERATURE": '"0.2"'}, "loss", {"kind": "SigmoidLoss", "temperature": 0.2}),
+    ],
+)
+def test_what_was_asked_for_arrives_in_the_modules(
+    changes: dict[str, str], part: str, expected: dict[str, object], tmp_path: Path
+) -> None:
+    asked = {"HIDDEN_DIM": "12", "NUM_TOKENS": "3", "NUM_HEADS": "4", "NUM_LAYERS": "2", "BATCH_SIZE": "16"} | changes
+    effective = task(tmp_path, "".join(f"CONFIG_{symbol}={value}\n" for symbol, value in asked.items())).effective()
+
+    assert {name: effective[part][name] for name in expected} == expected
+
+
 def test_what_the_files_hold_is_reported(tmp_path: Path) -> None:
     effective = task(tmp_path).effective()
 
@@ -110,4 +135,21 @@ def test_what_the_files_hold_is_reported(tmp_path: Path) -> None:
 def test_more_than_the_files_hold_is_refused(more: str, expected: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         task(tmp_path, more)
+    assert str(raised.value) == f"config.txt: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ('CONFIG_HEAD="align"\n', 'CONFIG_HEAD: found "align", allowed: siglip clip mlp attention'),
+        ('CONFIG_HEAD_LOSS="triplet"\n', 'CONFIG_HEAD_LOSS: found "triplet", allowed: sigmoid softmax queue'),
+        (
+            'CONFIG_HEAD="attention"\nCONFIG_HIDDEN_DIM=12\nCONFIG_NUM_TOKENS=3\nCONFIG_NUM_HEADS=5\nCONFIG_NUM_LAYERS=1\n',
+            "hidden_dim is 12, which 5 heads do not divide: choose a multiple of num_heads",
+        ),
+    ],
+)
+def test_heads_and_losses_that_cannot_be_built_are_refused(more: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        task(tmp_path, f"CONFIG_BATCH_SIZE=16\n{more}")
     assert str(raised.value) == f"config.txt: {expected}"

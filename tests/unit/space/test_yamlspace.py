@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -366,11 +367,15 @@ def test_study_of_a_public_tuner_searches_what_our_preset_for_files_of_ones_own_
     assert axes_of(*heads(HEADS.read_text()))[0] == axes_of(resolver, preset)[0]
 
 
-def test_default_study_is_the_same_in_yaml_and_as_a_range_file() -> None:
+def test_default_study_has_the_same_space_and_runs_in_yaml_and_as_a_range_file() -> None:
     resolver, file = heads((ROOT / "models" / "heads" / "study.yaml").read_text())
     preset = read_range_file(ROOT / "defconfigs" / "heads-study", lambda name: ROOT / "defconfigs" / name)
+    (axes, base), (preset_axes, preset_base) = axes_of(resolver, file), axes_of(resolver, preset)
 
-    assert axes_of(resolver, file) == axes_of(resolver, preset)
+    assert axes == preset_axes
+    differing = set(base.splitlines()) ^ set(preset_base.splitlines())
+    assert {'CONFIG_SWEEP_PRUNER="asha"', 'CONFIG_SWEEP_STRATEGY="asha"'} <= differing  # who stops runs; nothing else does
+    assert [line for line in differing if not re.search("CONFIG_SWEEP_(STRATEGY|SAMPLER|PRUNER|MAX_RESOURCE)", line)] == []
 
 
 def test_focused_study_without_types_drops_the_head_counts_that_cannot_share_the_width() -> None:

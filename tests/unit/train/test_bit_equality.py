@@ -63,6 +63,7 @@ def test_worker_processes_change_no_number(make_place, reference) -> None:
     assert place.numbers()["history"] == reference.numbers()["history"]
 
 
+@pytest.mark.slow
 def test_run_killed_within_its_saves_ends_with_the_same_numbers(make_place, reference) -> None:
     """A pipe in place of the file that is written beside holds the run there: first in the first save, then between two files."""
     place = make_place(*PRUNED)

@@ -23,7 +23,8 @@ def start(log: Path, storage: str, *, die_after: int = 0, hash_seed: str) -> sub
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("phases", [("second layer",), pytest.param(("combined", "verified"), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("phases", [("second layer",), ("combined", "verified")])
 def test_killed_run_goes_on_without_repeating_and_ends_as_if_it_had_not_been(
     phases: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
