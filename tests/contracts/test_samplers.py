@@ -189,6 +189,7 @@ def test_restored_goes_on_as_if_it_had_lived_on(name: str) -> None:
     assert in_parallel(Run(name, lambda: space_for(name)), count, restarts=(5, count - 4, count - 1)) == lived_on
 
 
+@pytest.mark.slow
 def test_another_process_and_hash_seed_gives_the_same_points() -> None:
     script = (
         "import json, sys; from tests.contracts.test_samplers import *; names = [n for n in SAMPLERS if n != 'gp'];"

@@ -334,6 +334,7 @@ def test_dry_run_starts_nothing(place: Place) -> None:
     assert not place.configs.exists()
 
 
+@pytest.mark.slow
 def test_runs_that_outlived_a_killed_runner_and_launcher_are_ended_before_the_sweep_continues(place: Place) -> None:
     place.write_range("CONFIG_X=1|2\nCONFIG_NUM_EPOCHS=100\nCONFIG_EPOCH_MS=50\nCONFIG_SWEEP_LAUNCH=cold\n")
     with place.start(*place.sweep_arguments()) as runner:

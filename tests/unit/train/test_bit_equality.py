@@ -135,6 +135,7 @@ def test_transformer_in_stages_and_killed_ends_with_the_same_numbers(make_place,
     assert mine == theirs
 
 
+@pytest.mark.slow
 def test_best_weights_ahead_of_the_last_checkpoint_are_found_again(make_place, reference) -> None:
     """A kill between best.pt and last.pt: best.pt is of a later epoch than the progress that last.pt holds."""
     place = make_place(*PRUNED, "LR_SCHEDULE_SELECT_CONSTANT=y")
