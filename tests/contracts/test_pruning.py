@@ -200,6 +200,7 @@ def test_pruned_weights_and_their_state_stay_zero_under_every_optimizer(
     assert share_of_zeros(net.pruner.weights) == pytest.approx(0.7, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", METHODS + OPTIMIZED, ids=name_of)
 def test_run_resumed_on_the_ramp_agrees_to_the_last_bit(config: Callable[..., RunConfig], words: dict[str, str]) -> None:
     cfg = config(**words)

@@ -218,6 +218,7 @@ def test_a_rule_that_turns_down_nine_of_ten_points_still_gives_all(name: str) ->
     assert len(set(run.serial(12))) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "make_space"),
     [

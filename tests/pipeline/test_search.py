@@ -389,6 +389,7 @@ def test_space_that_lost_a_point_is_another_sweep_and_one_that_grew_is_not(place
     assert len(list(place.sweeps[1].glob("config_*/result.json"))) == 3
 
 
+@pytest.mark.slow
 def test_more_repeats_complete_the_points(place: Place) -> None:
     place.sweep(SPACE, "--strategy", "tpe", "--trials", 3)
     (place.sweeps[0] / "study.log").write_text("torn")

@@ -288,6 +288,7 @@ def test_an_objective_that_cannot_be_parsed_is_one_message(make_sweep):
         load_sweep(maker.save())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -329,6 +330,7 @@ def test_best_so_far_follows_the_order_in_which_runs_ended(make_sweep):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["a", "a:min", "a, b:min", "a:min, b"])
 @pytest.mark.parametrize("scores", [(0.5,), (0.0, 0.0), (-3.0, 1e6, 0.2), (1e300, 2.0)], ids=str)
 def test_any_finite_scores_of_programs_that_tell_no_epochs_can_be_drawn(make_sweep, objective, scores):

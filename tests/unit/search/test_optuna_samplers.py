@@ -258,6 +258,7 @@ def test_share_of_an_axis(expression: str, shares: tuple[float, ...], texts: tup
     assert tuple(row_at(made, share)[0] for share in shares) == texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_only_samplers_that_need_a_library_import_it(name: str) -> None:
     script = (
