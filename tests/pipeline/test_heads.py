@@ -3,8 +3,6 @@
 import json
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +21,13 @@ from ksweep.space.rangefile import read_range_file
 from ksweep.sweep.sweep import config_values
 from ksweep.train.loop import train
 from models.heads.task import build_task
+from tests.command import ksweep, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 # What differs between two runs of one configuration.
 MEASURED_TIMES = {"train_time_s", "epoch_time_s", "step_time_s", "pairs_per_s", "ms_per_1k_embeddings", "peak_memory_mib"}
 TINY = "CONFIG_MODEL=heads\nCONFIG_PAIR_IMAGES=100\nCONFIG_BATCH_SIZE=128\nCONFIG_NUM_EPOCHS=2\nCONFIG_SWEEP_REPORT=n\n"
 STUDIES = ("heads-study", "heads-siglip-study", "heads-clip-study", "heads-attention-study", "heads-mlp-study")
-
-
-def ksweep(*arguments: object) -> str:
-    """Output of a command that must end well."""
-    command = [sys.executable, str(ROOT / "scripts" / "ksweep.py"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def sweep(place: Path, range_file: object, *more: object) -> tuple[Path, str]:
-    """The directory of a sweep over this range file, and what it printed."""
-    out = ksweep("sweep", "--range", range_file, "--results", place / "results", "--out", place / "configs", *more)
-    (dir,) = place.glob("results/sweep_*")
-    return dir, out
 
 
 def results(dir: Path) -> dict[str, dict[str, Any]]:

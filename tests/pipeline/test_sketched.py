@@ -16,6 +16,7 @@ import pytest
 from ksweep.contract.metrics import is_measured
 from ksweep.kconfig.resolve import Resolver
 from ksweep.kconfig.tree import load_tree
+from tests.command import ksweep, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("MODEL=sketched", "SKETCHED_MODEL=lenet5", "DATASET=digits", "SKETCHED_TIMED_BATCH=4", "SKETCHED_CALIBRATION_BATCHES=2")
@@ -195,21 +196,6 @@ def test_what_cannot_be_done_is_a_message_and_exit_code_2(place: Place) -> None:
 # -- sweeps -----------------------------------------------------------------------------------------------------------------
 
 
-def ksweep(*arguments: object) -> str:
-    """Output of a command that must end well."""
-    command = [sys.executable, str(ROOT / "scripts" / "ksweep.py"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def swept(path: Path, range_file: object) -> Path:
-    """The directory of a sweep over this range file, all of whose runs passed."""
-    ksweep("sweep", "--range", range_file, "--results", path / "results", "--out", path / "configs")
-    (dir,) = path.glob("results/sweep_*")
-    return dir
-
-
 def rows(dir: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((dir / "sweep_summary.json").read_text())
     return found
@@ -222,7 +208,7 @@ def test_sweep_has_a_front_of_accuracy_and_bytes_and_the_dense_network_is_no_poi
         "include sketched-lenet5-range-smoke\nCONFIG_NUM_EPOCHS=2\n"
         "CONFIG_SKETCHED_METHOD=none|svd\nCONFIG_SKETCHED_GROUP1_LOW_RANK=8\n"
     )
-    dir = swept(tmp_path, range_file)
+    dir = sweep(tmp_path, range_file)[0]
 
     assert [row["status"] for row in rows(dir)] == ["passed"] * 2
     assert [row["bytes"] for row in rows(dir)] == [247_192, 61_208]
@@ -234,7 +220,7 @@ def test_sweep_has_a_front_of_accuracy_and_bytes_and_the_dense_network_is_no_poi
 
 @pytest.mark.slow
 def test_smoke_of_the_transformer_search_finds_faster_networks_that_keep_the_constraint(tmp_path: Path) -> None:
-    dir = swept(tmp_path, "sketched-transformer-tpe-smoke")
+    dir = sweep(tmp_path, "sketched-transformer-tpe-smoke")[0]
 
     kept = [row for row in rows(dir) if row["val_acc"] >= 0.98 * row["dense_val_acc"]]
     assert max(row["speedup_low"] for row in kept) > 1

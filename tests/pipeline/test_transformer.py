@@ -3,10 +3,7 @@ answers to both and goes where a task needs it."""
 
 import json
 import math
-import os
 import statistics
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,25 +11,11 @@ from typing import Any
 import pytest
 
 from ksweep.cli.main import main
+from tests.command import sweep
 from tests.pipeline.test_next_steps import finished
 
 ROOT = Path(__file__).resolve().parents[2]
 T_975 = {3: 4.303}  # 97.5 % point of Student's t over the mean of n differences
-
-
-def ksweep(*arguments: object) -> str:
-    """Output of a command that must end well."""
-    command = [sys.executable, str(ROOT / "scripts" / "ksweep.py"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def swept(place: Path, range_file: object) -> Path:
-    """The directory of a sweep over this range file, all of whose runs passed."""
-    ksweep("sweep", "--range", range_file, "--results", place / "results", "--out", place / "configs")
-    (dir,) = place.glob("results/sweep_*")
-    return dir
 
 
 def rows(dir: Path) -> list[dict[str, Any]]:
@@ -72,7 +55,7 @@ def test_best_of_an_act_sweep_is_refined_and_goes_into_the_large_model(
 
 @pytest.fixture(scope="module")
 def balanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return swept(tmp_path_factory.mktemp("balanced"), "transformer-act-range-smoke")
+    return sweep(tmp_path_factory.mktemp("balanced"), "transformer-act-range-smoke")[0]
 
 
 @pytest.mark.slow
@@ -93,7 +76,7 @@ def test_balanced_score_is_that_of_the_stored_metrics_in_each_of_25_runs(balance
 def test_thresholds_and_lambdas_are_drawn_against_each_other(balanced: Path, tmp_path: Path) -> None:
     few = "include transformer-act-pareto-range-smoke\nCONFIG_ACT_THRESHOLD=0.5|0.99\nCONFIG_ACT_LAMBDA=0.001|0.1\n"
     (tmp_path / "few").write_text(few)
-    pareto = swept(tmp_path, tmp_path / "few")
+    pareto = sweep(tmp_path, tmp_path / "few")[0]
 
     for plots in (balanced / "plots", pareto / "plots"):
         heatmap = next(plots.glob("heatmap_ACT_*_ACT_*.png"))  # the axis that matters more is named first
@@ -124,7 +107,7 @@ def graded(place: Path, *lines: str) -> list[dict[str, Any]]:
     """Rows of a sweep over transformer-graded-range, three seeds a point, with these lines in place of its own."""
     quick = ("CONFIG_SWEEP_REPORT=n", 'CONFIG_SWEEP_OBJECTIVE="layers_mean:min"')
     (place / "ranges").write_text("\n".join(["include transformer-graded-range", *quick, *lines, ""]))
-    return rows(swept(place, place / "ranges"))
+    return rows(sweep(place, place / "ranges")[0])
 
 
 @pytest.fixture(scope="module")

@@ -30,12 +30,7 @@ class GroupSpace:
                 continue
             self._values[name] = {str(value): value for value in values}  # type: ignore[misc]
             axes.append(Axis(symbols=(name,), values=tuple((text,) for text in self._values[name]), where=group.name))
-        self._axes = tuple(axes)
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """See Space."""
-        return self._axes
+        self.axes = tuple(axes)
 
     def draw(self, choose: Callable[[Axis], Row]) -> Draft:
         """See Space."""
@@ -60,10 +55,10 @@ class GroupSpace:
 
     def distinct(self) -> int | None:
         """How many legal points it has that are not the same model; None: too many to count."""
-        combinations = size(self._axes)
+        combinations = size(self.axes)
         if combinations is None or combinations > MAX_COUNTED:
             return None
-        return len({draft.id for draft in map(self.draw, _cells(self._axes)) if draft.id})
+        return len({draft.id for draft in map(self.draw, _cells(self.axes)) if draft.id})
 
 
 def _cells(axes: tuple[Axis, ...]) -> list[Callable[[Axis], Row]]:
@@ -94,15 +89,10 @@ class CombinedSpace:
 
     def __init__(self, num_candidates: Mapping[str, int], identity_of: Callable[[Mapping[str, int]], str]) -> None:
         self._identity_of = identity_of
-        self._axes = tuple(
+        self.axes = tuple(
             Axis(symbols=(name,), values=tuple((str(place),) for place in range(count)), where=name)
             for name, count in num_candidates.items()
         )
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """See Space."""
-        return self._axes
 
     def draw(self, choose: Callable[[Axis], Row]) -> Draft:
         """See Space."""

@@ -39,8 +39,6 @@ def read(cfg: RunConfig) -> Pairs:
     latents, text_latents = _draw(chance, num_images, num_captions, _without_caption(parts, noise, num_images))
     images, texts = (_embed(*of, chance) for of in zip(networks, (latents, text_latents), strict=True))
     digest = _digest(images, texts, parts, num_captions)
-    if cfg.bool("TRAIN_ON_VALIDATION"):  # joined here already: by image, as the training part itself
-        parts = [np.concatenate(parts[:2]), parts[1][:0], parts[2]]
     train, val, test = (_part(images, texts, np.sort(part), num_captions) for part in parts)
     return Pairs(
         name=NAME,
