@@ -55,6 +55,10 @@ class Pieces(nn.Module):
         super().__init__()
         self.num_tokens = num_tokens
         size = math.ceil(in_dim / num_tokens)
+        num_filled = math.ceil(in_dim / size)
+        if num_filled < num_tokens:
+            found = f"num_tokens is {num_tokens}, but pieces of {size} cut an embedding of {in_dim} numbers into {num_filled}"
+            raise ValueError(f"{found}: choose {num_filled}")
         self.padding = num_tokens * size - in_dim
         self.weight = nn.Parameter(nn.init.normal_(empty(num_tokens, size, width), std=size**-0.5))
         self.position = nn.Parameter(nn.init.normal_(empty(num_tokens, width), std=0.02))
@@ -124,8 +128,8 @@ class AttentionBody(nn.Module):
 def build_head(settings: HeadSettings, in_dim: int) -> nn.Module:
     """The head of one modality: embeddings float [B, `in_dim`] to unit rows float32 [B, `settings.output_dim`].
 
-    Initial weights are drawn from torch's generator. Raises ValueError for an unknown kind, and where the heads of attention do
-    not divide `hidden_dim`.
+    Initial weights are drawn from torch's generator. Raises ValueError for an unknown kind, where the heads of attention do
+    not divide `hidden_dim`, and where a token would be of padding alone.
     """
     return Head(_build_body(settings, in_dim))
 

@@ -16,6 +16,7 @@ from ksweep.analysis.evidence import so_far
 from ksweep.analysis.final import ON_VALIDATION, FinalTest, counterpart, final_text
 from ksweep.analysis.load import load_sweep
 from ksweep.cli.best_command import Choice, choose
+from ksweep.cli.data_files import check_data_files
 from ksweep.cli.results_argument import add_jobs_argument, add_results_argument, positive_int, sweep_of
 from ksweep.cli.running import is_drawn
 from ksweep.cli.tree import Tree, say, warn
@@ -172,6 +173,7 @@ def _dry_run(plan: _Plan, found: tuple[SweepDir, SweepRecord] | None, num_todo: 
 def _run(tree: Tree, plan: _Plan, results: Path, num_todo: int, jobs: int | None) -> tuple[SweepDir, SweepRecord]:
     values = config_values(plan.expansion.points[0].text)
     command_of(values)  # one that cannot be started is refused here
+    check_data_files(tree, (point.text for point in plan.expansion.points))
     check_results_root(results, num_todo)
     with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
         found = _find(results, plan)

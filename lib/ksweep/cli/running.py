@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ksweep.analysis.formats import terminal_width
 from ksweep.analysis.text import ranking_text
+from ksweep.cli.data_files import check_data_files
 from ksweep.cli.tree import Tree, say, warn
 from ksweep.contract.atomic import exclusive
 from ksweep.contract.errors import KsweepError, RequestError
@@ -68,6 +69,7 @@ def run_plan(
     if is_dry:
         return _dry_run(plan, dir, done, len(slots_for(values, jobs)))
     command_of(values)  # one that cannot be started is refused here
+    check_data_files(tree, (config.text for config in plan.configs if config.id not in done))
     if dir and before and not num_todo and _is_unchanged(plan, dir, before):
         return report(tree, dir, before, results_of(dir, before))
     check_results_root(results, num_todo)
@@ -100,19 +102,19 @@ def continue_sweep(
         return continue_search(tree, dir, record, jobs=jobs, is_dry=is_dry, is_wanted=is_wanted)
     if is_dry:
         kept = {id for id, result in results_of(dir, record).items() if not is_wanted(result)}
-        todo = [point.config for point in record.active_points if point.id not in kept]
-        say(f"{dir.path}: {len(todo)} would run, {len(kept)} done; nothing was started\n{' '.join(todo)}")
+        planned = [point.config for point in record.active_points if point.id not in kept]
+        say(f"{dir.path}: {len(planned)} would run, {len(kept)} done; nothing was started\n{' '.join(planned)}")
         return 0
     lock = SweepLock(dir)
     try:
         found = results_of(dir, record)
-        again = sum(is_wanted(result) for result in found.values())
-        num_todo = len(record.active_points) - len(found) + again
-        if not num_todo:
+        todo = [each for each in record.active_points if each.id not in found or is_wanted(found[each.id])]
+        check_data_files(tree, ((dir.configs / each.config).read_text() for each in todo))
+        if not todo:
             say(f"{dir.path}: nothing to run")
             return report(tree, dir, record, found)
-        check_results_root(dir.path.parent, num_todo)
-        say(f"{dir.path}: {num_todo} to run, {len(found) - again} done")
+        check_results_root(dir.path.parent, len(todo))
+        say(f"{dir.path}: {len(todo)} to run, {len(record.active_points) - len(todo)} done")
         return _run_and_report(tree, dir, record, lock, jobs=jobs, is_wanted=is_wanted)
     finally:
         lock.release()

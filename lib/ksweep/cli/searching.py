@@ -7,6 +7,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
+from ksweep.cli.data_files import check_data_files
 from ksweep.cli.running import check_size, report_outcome
 from ksweep.cli.tree import Tree, say, warn
 from ksweep.contract.atomic import exclusive, write_text
@@ -224,6 +225,7 @@ def run_search(
     num_slots = len(slots_for(plan.values, jobs))
     strategy = plan.strategy(num_slots)
     command_of(plan.values)  # one that cannot be started is refused here
+    check_data_files(tree, [plan.space.base_text])
     num_points = plan.num_points(strategy)
     num_runs = (num_points or 0) * plan.num_repeats
     check_size(num_runs, int(plan.values.get("SWEEP_MAX_RUNS", num_runs)), is_confirmed=is_confirmed or is_dry)
@@ -278,6 +280,7 @@ def continue_search(
         done = results_of(dir, record)
         say(f"{dir.path}: {len(done)} done; strategy {record.strategy} would go on; nothing was started")
         return 0
+    check_data_files(tree, [plan.space.base_text])
     lock = SweepLock(dir)
     try:
         record = SweepRecord.load(dir)  # as its last runner left it, which may have ended just now

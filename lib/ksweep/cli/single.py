@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ksweep.cli.data_files import check_data_files
 from ksweep.cli.tree import Tree, say
 from ksweep.contract.outcome import Result
 from ksweep.contract.paths import RunDir, SweepDir
@@ -47,6 +48,7 @@ def run_single(
     tree: Tree, config: PlannedConfig, results: Path, *, kind: str, source: Path, slot: Slot
 ) -> tuple[RunDir, Result | None]:
     """Run one config in a directory of its own, `<kind>_YYYYMMDD_HHMMSS` below `results`; None: it was interrupted."""
+    check_data_files(tree, [config.text])
     results = results_root(results)
     check_results_root(results, 1)
     dir = new_sweep_dir(results, kind)

@@ -179,6 +179,12 @@ def test_every_number_of_an_embedding_is_in_a_token(num_tokens: int) -> None:
     assert (x.grad != 0).all()
 
 
+@pytest.mark.parametrize(("num_tokens", "filled"), [(12, 11), (23, 22)])
+def test_more_tokens_than_an_embedding_fills_are_refused(num_tokens: int, filled: int) -> None:
+    with pytest.raises(ValueError, match=f"num_tokens is {num_tokens}, but .* of 22 numbers into {filled}: choose {filled}$"):
+        make_head("attention", num_tokens=num_tokens)
+
+
 def test_pieces_have_different_places() -> None:
     head, x = make_head("attention", 24), make_embeddings(24)
     assert (head(x) - head(x.roll(6, 1))).abs().max() > 1e-3

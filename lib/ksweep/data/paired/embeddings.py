@@ -18,7 +18,7 @@ def read(cfg: RunConfig) -> Pairs:
         return read_pairs(NAME, folder, names)
     except ConfigError as error:
         asked = " ".join(f"CONFIG_{symbol}={name}" for symbol, name in zip(SYMBOLS, names, strict=True))
-        raise ConfigError(f"{cfg.source}: {asked}: {error}") from None
+        raise ConfigError(f"{error}; {cfg.source}: {asked}") from None
 
 
 def name_of_test(cfg: RunConfig) -> str:
