@@ -69,9 +69,9 @@ def run_plan(
     if is_dry:
         return _dry_run(plan, dir, done, len(slots_for(values, jobs)))
     command_of(values)  # one that cannot be started is refused here
-    check_data_files(tree, (config.text for config in plan.configs if config.id not in done))
     if dir and before and not num_todo and _is_unchanged(plan, dir, before):
         return report(tree, dir, before, results_of(dir, before))
+    check_data_files(tree, (config.text for config in plan.configs if config.id not in done))
     check_results_root(results, num_todo)
     with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
         dir, before = _find(plan, results, is_fresh=is_fresh, continue_dir=continue_dir)

@@ -225,7 +225,6 @@ def run_search(
     num_slots = len(slots_for(plan.values, jobs))
     strategy = plan.strategy(num_slots)
     command_of(plan.values)  # one that cannot be started is refused here
-    check_data_files(tree, [plan.space.base_text])
     num_points = plan.num_points(strategy)
     num_runs = (num_points or 0) * plan.num_repeats
     check_size(num_runs, int(plan.values.get("SWEEP_MAX_RUNS", num_runs)), is_confirmed=is_confirmed or is_dry)
@@ -233,6 +232,7 @@ def run_search(
     _imported(plan, results)
     if is_dry:
         return _dry_run(plan, strategy, enqueued, num_points)
+    check_data_files(tree, [plan.space.base_text])
     check_results_root(results, num_runs)
     with exclusive(results / LOCK):  # of two that start at once the second finds the directory of the first
         found = None if is_fresh else _find(plan, results)
