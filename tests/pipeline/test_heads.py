@@ -68,6 +68,31 @@ def test_unknown_head_or_loss_is_refused_with_the_list(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("CONFIG_STEPS_PER_EPOCH=5", "CONFIG_STEPS_PER_EPOCH=5: an epoch must not have more steps than a pass"),
+        (
+            "CONFIG_LR_WARMUP_RATIO=0.9",
+            "CONFIG_LR_WARMUP_RATIO=0.9: the warm-up of the learning rate must end before training does",
+        ),
+        (
+            "CONFIG_PRUNING_METHOD=magnitude\nCONFIG_PRUNING_WARMUP=4",
+            "CONFIG_PRUNING_WARMUP=4: the warm-up must end before the ramp",
+        ),
+        ("CONFIG_PRUNING_METHOD=magnitude\nCONFIG_PRUNING_RAMP_END_STEP=8", "the ramp must end before training does"),
+    ],
+)
+def test_what_does_not_fit_the_made_pairs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: str, problem: str
+) -> None:
+    """80 images have 400 captions: 4 batches of 128 an epoch, 8 in all."""
+    (tmp_path / "ranges").write_text(f"{TINY}{lines}\n")
+
+    assert main(["check", "--range", str(tmp_path / "ranges")]) == 2
+    assert problem in capsys.readouterr().err
+
+
 def test_a_config_of_the_study_has_the_knobs_of_its_head_and_its_loss_only() -> None:
     resolver = Resolver(load_tree(ROOT))
     file = read_range_file(ROOT / "defconfigs" / "heads-study", lambda included: find_preset(ROOT, included))
