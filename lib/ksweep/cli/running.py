@@ -95,21 +95,21 @@ def continue_sweep(
 ) -> int:
     """Run what has no final result in a sweep, and what `is_wanted` again; rank it. Returns the exit code."""
     record = SweepRecord.load(dir)
-    _check_texts(tree, dir, record)
+    texts = _checked_texts(tree, dir, record)
     if record.base:
         from ksweep.cli.searching import continue_search
 
         return continue_search(tree, dir, record, jobs=jobs, is_dry=is_dry, is_wanted=is_wanted)
     if is_dry:
-        kept = {id for id, result in results_of(dir, record).items() if not is_wanted(result)}
-        planned = [point.config for point in record.active_points if point.id not in kept]
-        say(f"{dir.path}: {len(planned)} would run, {len(kept)} done; nothing was started\n{' '.join(planned)}")
+        todo = _left(record, results_of(dir, record), is_wanted)
+        num_done = len(record.active_points) - len(todo)
+        say(f"{dir.path}: {len(todo)} would run, {num_done} done; nothing was started\n{' '.join(todo)}")
         return 0
     lock = SweepLock(dir)
     try:
         found = results_of(dir, record)
-        todo = [each for each in record.active_points if each.id not in found or is_wanted(found[each.id])]
-        check_data_files(tree, ((dir.configs / each.config).read_text() for each in todo))
+        todo = _left(record, found, is_wanted)
+        check_data_files(tree, (texts[config] for config in todo))
         if not todo:
             say(f"{dir.path}: nothing to run")
             return report(tree, dir, record, found)
@@ -120,17 +120,25 @@ def continue_sweep(
         lock.release()
 
 
-def _check_texts(tree: Tree, dir: SweepDir, record: SweepRecord) -> None:
-    """A config that was edited inside of a sweep is another point: its results would be filed under the wrong one."""
-    problems = []
+def _left(record: SweepRecord, found: Mapping[str, Result], is_wanted: Callable[[Result], bool]) -> list[str]:
+    """The configs that are to run: without a result, or with one that is wanted again."""
+    return [point.config for point in record.active_points if point.id not in found or is_wanted(found[point.id])]
+
+
+def _checked_texts(tree: Tree, dir: SweepDir, record: SweepRecord) -> dict[str, str]:
+    """The text of each config. RequestError where one was edited inside of the sweep: it is another point, and its results would
+    be filed under the wrong one."""
+    texts, problems = {}, []
     for point in record.active_points:
         path = dir.configs / point.config
-        if not path.exists() or tree.resolver.point_id(path.read_text()) != point.id:
+        texts[point.config] = path.read_text() if path.exists() else ""
+        if tree.resolver.point_id(texts[point.config]) != point.id:
             problems.append(
                 f"{path}: missing, or changed since it was planned; put it back, or run its range file with make sweep"
             )
     if problems:
         raise RequestError(*problems)
+    return texts
 
 
 def _run_and_report(

@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 
 from ksweep.cli.main import main
-
-PARTS = ("image_embeddings.pt", "text_embeddings.pt", "metadata.json")
+from ksweep.cli.tree import Tree
+from ksweep.data.embedding_files import paths_of
+from ksweep.data.paired import emoji
+from ksweep.data.texts import bible, moby_dick
+from ksweep.space.rangefile import parse_range_text
+from ksweep.sweep.sweep import config_values
 
 
 def refusal(place: Path, capsys: pytest.CaptureFixture[str], text: str, *more: str) -> str:
@@ -16,6 +20,23 @@ def refusal(place: Path, capsys: pytest.CaptureFixture[str], text: str, *more: s
     assert main(["sweep", *map(str, arguments), *more]) == 2
     assert not list(place.glob("results/*"))
     return capsys.readouterr().err.replace(f"{place}/", "")
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "paths"),
+    [
+        ("transformer", "bible", [bible.REMOTE.path(Path("data"))]),
+        ("transformer", "moby-dick", [moby_dick.REMOTE.path(Path("data"))]),
+        ("heads", "emoji", [path for part in emoji.PARTS for path in paths_of(Path("data"), part)]),
+        ("heads", "embeddings", [path for part in ("train", "val", "test") for path in paths_of(Path("data"), part)]),
+    ],
+)
+def test_what_is_looked_for_is_what_a_run_reads(model: str, dataset: str, paths: list[Path]) -> None:
+    tree = Tree()
+    file = parse_range_text(f"CONFIG_MODEL={model}\nCONFIG_DATASET={dataset}\n", Path("ranges"), tree.find_preset)
+    values = config_values(tree.resolver.expand(file).points[0].text)
+
+    assert [Path("data") / name.format_map(values) for name in values["SWEEP_DATA_FILES"].split()] == paths
 
 
 def test_each_data_set_of_a_grid_whose_files_are_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,11 +51,10 @@ def test_each_data_set_of_a_grid_whose_files_are_missing_is_named(tmp_path: Path
 
 
 def test_a_search_without_its_files_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("coco_train", "coco_val"):
-        for part in PARTS:
-            (tmp_path / f"{name}_{part}").touch()
-    (tmp_path / "coco_test_text_embeddings.pt").touch()
-    (tmp_path / "coco_test_metadata.json").touch()
+    for name in ("coco_train", "coco_val", "coco_test"):
+        for path in paths_of(tmp_path, name):
+            path.touch()
+    paths_of(tmp_path, "coco_test").images.unlink()
     parts = "".join(f'\nCONFIG_EMBEDDINGS_{part.upper()}="coco_{part}"' for part in ("train", "val", "test"))
     text = f"CONFIG_MODEL=heads\nCONFIG_DATASET=embeddings\nCONFIG_BATCH_SIZE=8|16{parts}"
 

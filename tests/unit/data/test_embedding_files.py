@@ -15,9 +15,9 @@ from ksweep.contract.errors import ConfigError
 from ksweep.data import embedding_files, paired
 from ksweep.data.embedding_files import distinct, open_set, paths_of, read_pairs
 from ksweep.data.paired import embeddings
-from ksweep.data.pairs import PARTS, Part, load_pairs
+from ksweep.data.pairs import PARTS, load_pairs
 from ksweep.train.registry import plugins
-from tests.embedding_sets import save
+from tests.embedding_sets import read_part, save
 
 IDS = [139, 139, 285, 139, 632, 285]  # as in COCO: numbers, and an image's captions need not be neighbours
 OWN = [0, 0, 1, 0, 2, 1]
@@ -26,10 +26,6 @@ Changed = Callable[[torch.Tensor, torch.Tensor, dict[str, Any]], tuple[Any, Any,
 
 def rows(count: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
-
-
-def read_part(folder: Path, name: str) -> Part:
-    return open_set(folder, name).part()
 
 
 def save_seed(folder: Path, name: str = "coco", ids: list[Any] = IDS, dtype: torch.dtype = torch.float32, seed: int = 0) -> None:

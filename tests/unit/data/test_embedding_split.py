@@ -14,8 +14,7 @@ from ksweep.cli.main import main
 from ksweep.data import embedding_split
 from ksweep.data.embedding_files import distinct, open_set, paths_of, read_metadata
 from ksweep.data.embedding_split import split_by_image, split_set
-from ksweep.data.pairs import Part
-from tests.embedding_sets import save
+from tests.embedding_sets import read_part, save
 
 PARTS = ("train", "val", "test", "tuning")
 
@@ -35,10 +34,6 @@ def save_seed(folder: Path, images: int = 100, captions: int = 5, dtype: torch.d
         "seed": 42,
     }
     save(folder, "coco", image_rows.to(dtype), text_rows.to(dtype), metadata)
-
-
-def read_part(folder: Path, name: str) -> Part:
-    return open_set(folder, name).part()
 
 
 def run(*arguments: str) -> int:
