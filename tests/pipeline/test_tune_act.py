@@ -43,8 +43,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tuned")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def results(place: Path) -> dict[str, Any]:
+    """The runs are started once; after a test that has asked for something else the files are again those of this call."""
     return tune(place)
 
 
