@@ -152,7 +152,9 @@ def point_along(page, chart, x, shares):
     return ""
 
 
-def test_the_page_opens_from_a_file_without_an_error_or_a_request(page, report):
+def test_the_page_opens_from_a_file_without_an_error_or_a_request(browser, report):
+    page = browser.open(report, height=1600)
+
     assert page.errors == []
     assert page.requests == [report]
     assert page.run("document.querySelector('h1').textContent") == "demo"
